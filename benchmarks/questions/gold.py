@@ -1,0 +1,104 @@
+"""The judge of the project's own questions: is this answer the reference?
+
+Deterministic and deliberately plain, so that a recorded verdict can be made again from the recorded answer. A
+reference may hold several right answers, separated by " | ".
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from decimal import Decimal
+from types import MappingProxyType
+
+SPARE_WORDS = 12  # how many words an answer may spend beside the reference: more is not an answer but a copy
+
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+LETTER = re.compile(r"^(?:the )?(?:correct )?(?:(?:answer|option|choice)(?: is)?:? )?\(?([a-z])(?:[).:,]|$| is correct)")
+UNDECIDED = re.compile(
+    r"\b(?:(?:can ?not|can ?t|can not|could not|impossible to|unable to|not possible to) (?:be )?"
+    r"(?:tell|told|say|know|known|determine|determined|answer|answered)"
+    r"|(?:not|n t|isn t) (?:enough|sufficient) (?:information|detail|details|context|data)"
+    r"|insufficient (?:information|detail|details|context|data)"
+    r"|(?:is|are|was|were) not (?:specified|given|stated|mentioned|provided|known)"
+    r"|not (?:specified|stated|mentioned|provided)"
+    r"|(?:do not|don t) (?:know|have enough)|unknown|depends on|it depends|no information)\b"
+)
+
+
+def normalised(text: str) -> str:
+    """Lower case, no accents, punctuation as single spaces.
+
+    >>> normalised("  São Tomé,\\n INV-20931! ")
+    'sao tome inv 20931'
+    """
+    plain = unicodedata.normalize("NFKD", text.replace("’", "'")).casefold()
+    letters = "".join(mark for mark in plain if not unicodedata.combining(mark))
+    return " ".join(re.sub(r"[\W_]+", " ", letters).split())
+
+
+def exact(answer: str, reference: str) -> bool:
+    """The same words and nothing else.
+
+    >>> exact("Billing.", "billing"), exact("billing or account", "billing")
+    (True, False)
+    """
+    return normalised(answer) == normalised(reference)
+
+
+def number(answer: str, reference: str) -> bool:
+    """The last number that is said, whatever stands around it.
+
+    >>> number("12 x 4 = 48.", "48"), number("$1,250.50", "1250.5"), number("48 or 49", "48"), number("none", "0")
+    (True, True, False, False)
+    """
+    said = [Decimal(found.replace(",", "")) for found in NUMBER.findall(answer)]
+    return bool(said) and said[-1] == Decimal(reference.replace(",", ""))
+
+
+def choice(answer: str, reference: str) -> bool:
+    """The letter of one option, alone or in front of its text.
+
+    >>> choice("B", "B"), choice("b) Mercury", "B"), choice("The answer is C.", "C"), choice("Before 1900", "B")
+    (True, True, True, False)
+    """
+    found = LETTER.match(" ".join(answer.casefold().split()))
+    return found is not None and found[1] == reference.casefold()
+
+
+def contains(answer: str, reference: str) -> bool:
+    """The reference as whole words in a short answer; a long one that lists or copies everything does not count.
+
+    >>> contains("It is Paris.", "paris"), contains("Parish", "paris"), contains("paris " * 20, "paris")
+    (True, False, False)
+    """
+    said, wanted = normalised(answer), normalised(reference)
+    return len(said.split()) <= len(wanted.split()) + SPARE_WORDS and f" {wanted} " in f" {said} "
+
+
+def cannot_tell(answer: str, reference: str) -> bool:  # noqa: ARG001 - every judge takes both
+    """The answer admits that the question does not hold enough to know.
+
+    >>> cannot_tell("Cannot tell.", ""), cannot_tell("It can't be determined", ""), cannot_tell("Tuesday", "")
+    (True, True, False)
+    >>> cannot_tell("The weight is not specified.", ""), cannot_tell("I can tell: Tuesday", "")
+    (True, False)
+    """
+    return UNDECIDED.search(normalised(answer)) is not None
+
+
+JUDGES: MappingProxyType[str, Callable[[str, str], bool]] = MappingProxyType(
+    {judge.__name__: judge for judge in (exact, number, choice, contains, cannot_tell)}
+)
+
+
+def matches(match: str, answer: str, reference: str) -> bool:
+    """Whether `answer` is one of the right answers in `reference`, by the judge that `match` names.
+
+    >>> matches("contains", "The United States", "USA | United States")
+    True
+    >>> matches("exact", "", "billing")
+    False
+    """
+    return any(JUDGES[match](answer, one) for one in reference.split(" | "))

@@ -1,0 +1,1 @@
+"""A confidence-gated cascade for LLM calls."""

@@ -1,0 +1,160 @@
+"""What a flow may ask of its driver, and what it gets back. A flow does nothing else.
+
+The request's way is a generator that yields these values; drivers (async, sync, replay, scripted)
+answer them. So the decision exists once, and everything that touches a network, a disk or a clock
+stands outside it, as in h11 or in httpx's authentication flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Literal, Protocol
+
+from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Message, Outcome, Record, Request
+
+Deliver = Literal["whole", "held", "live"]
+
+
+class Lookup(Record):
+    """Is there a stored answer? Driver answers ``Hit | None`` and never raises."""
+
+    request: Request
+
+
+class Endpoint(Record):
+    """Where one call goes: a model with its own parameters, as a tier or a fallback declares it.
+
+    ``price`` is dollars a million tokens as ``(input, output, cached input)``, or None where
+    litellm's map is the source. ``base_url`` chooses the direct transport.
+    """
+
+    model: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+    price: tuple[float, float, float] | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+
+class Call(Record):
+    """Ask a model. Driver answers ``Draft`` or raises ``UpstreamError``.
+
+    ``deliver`` says what the driver may do with tokens while they arrive: ``whole`` (not a
+    stream), ``held`` (stream from the provider, nothing to the caller), ``live`` (straight to the
+    caller, since nothing can reject this answer any more). A driver may answer a held call with
+    ``Prefix`` values first, to which the flow replies with a ``Go``.
+    """
+
+    tier: str
+    endpoint: Endpoint
+    messages: list[Message]
+    params: dict[str, Any]
+    timeout: float
+    deliver: Deliver = "whole"
+    purpose: Literal["draft", "signal", "shadow"] = "draft"
+
+
+class Prefix(Record):
+    """The beginning of a held answer, as a driver may show it before the end has arrived."""
+
+    text: str
+    logprobs: list[float] | None = None
+
+
+class Go(Record):
+    """The flow's reply to a ``Prefix``: go on holding, release it to the caller, or abort."""
+
+    verb: Literal["on", "release", "abort"] = "on"
+
+
+class Check(Record):
+    """Run one of the user's own hard checks. Driver answers ``CheckResult``; a crash abstains."""
+
+    name: str
+    request: Request
+    draft: Draft
+
+
+class Measure(Record):
+    """Run one of the user's own signals. Driver answers ``dict[str, float] | None`` (absent)."""
+
+    name: str
+    request: Request
+    draft: Draft
+
+
+class Wait(Record):
+    """Let ``seconds`` pass before a retry. Driver answers None."""
+
+    seconds: float
+
+
+class Keep(Record):
+    """Write the outcome to the ledger, and the answer to the cache where ``store`` says so.
+
+    Driver answers whether the outcome was recorded. It never raises: a request does not fail
+    because its record could not be kept.
+    """
+
+    request: Request
+    outcome: Outcome
+    store: Entry | None = None
+
+
+class Spawn(Record):
+    """Drive another flow off the caller's path (shadow calls, exploration). Driver answers None."""
+
+    flow: Any
+
+
+Ask = Lookup | Call | Check | Measure | Wait | Keep | Spawn | Go
+Flow = Generator[Ask, Any, Answer | None]
+
+
+class Transport(Protocol):
+    """The one seam to models: everything that can answer a ``Call``."""
+
+    async def complete(self, call: Call) -> Draft:
+        """The whole answer. Raises ``UpstreamError`` or ``ConfigError``."""
+        ...
+
+    def stream(self, call: Call) -> Stream:
+        """The answer as it arrives; see ``Stream``."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections; a closed transport may be used again."""
+        ...
+
+
+class Stream(Protocol):
+    """An answer under way: iterate its chunks, then read ``draft``; ``close`` cancels it.
+
+    Chunks are provider-shaped delta objects in OpenAI's dialect (``dict``); ``draft`` raises
+    before the end has been seen.
+    """
+
+    def __aiter__(self) -> Stream: ...
+    async def __anext__(self) -> dict[str, Any]: ...
+    async def close(self) -> None: ...
+    @property
+    def draft(self) -> Draft: ...
+
+
+class Look(Protocol):
+    """What the flow's ``Lookup`` and ``Keep`` need of a cache."""
+
+    def lookup(self, request: Request) -> Hit | None: ...
+    def keep(self, request: Request, entry: Entry) -> None: ...
+
+
+class UserCheck(Protocol):
+    """A user's hard check: returns a ``CheckResult``, a bool, or None to abstain."""
+
+    def __call__(self, request: Request, draft: Draft) -> CheckResult | bool | None: ...
+
+
+class UserSignal(Protocol):
+    """A user's signal: one method; returns raw values, or None where it has nothing to say."""
+
+    def measure(self, request: Request, draft: Draft) -> dict[str, float] | None: ...

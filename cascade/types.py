@@ -1,0 +1,269 @@
+"""What flows through a cascade: frozen values, named for what they are.
+
+``msgspec`` structs rather than dataclasses: building one costs a fifth, and the JSON Schema of a
+record comes with it. Money is in US dollars, durations in seconds, probabilities in [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Message = dict[str, Any]
+"""One chat message in OpenAI's shape: ``{"role": ..., "content": ...}``."""
+
+Mode = Literal["observe", "enforce"]
+Served = Literal["accepted", "routed", "escalated", "cached", "failed over"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of the values here: immutable, keyword-only, defaults left out of the JSON."""
+
+
+class Usage(Record):
+    """Tokens of one call. ``cached_tokens`` is the part of ``prompt_tokens`` billed at a discount."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Request(Record):
+    """One question as the caller asked it.
+
+    ``params`` is everything the caller sent besides messages and model (temperature, tools,
+    response_format, ...), untranslated. ``slice`` is None when the caller named none and the
+    policy has to find it.
+    """
+
+    id: str
+    messages: list[Message]
+    params: dict[str, Any] = {}
+    slice: str | None = None
+    tenant: str = ""
+    metadata: dict[str, str] = {}
+    stakes: str | None = None
+
+    @property
+    def question(self) -> str:
+        """Text of the last user turn, or an empty string."""
+        return next((text_of(m) for m in reversed(self.messages) if m.get("role") == "user"), "")
+
+
+def text_of(message: Message) -> str:
+    """Text of one message; the text parts of a multi-part content, joined by newlines."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts: list[Any] = content if isinstance(content, list) else []
+    return "\n".join(p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
+
+
+class Draft(Record):
+    """What one model answered to one call, read once from the provider's own object.
+
+    ``logprobs`` holds the natural-log probability of each answer token; ``top_logprobs`` the
+    alternatives of each position, best first. Both are None where the provider gave none, which is
+    not the same as unsure. ``cost`` is None where no price is known. ``raw`` is the provider's own
+    object, handed back to the caller and never written to the ledger.
+    """
+
+    tier: str
+    model: str
+    text: str = ""
+    tool_calls: list[dict[str, Any]] = []
+    finish_reason: str | None = None
+    refusal: str | None = None
+    logprobs: list[float] | None = None
+    top_logprobs: list[list[float]] | None = None
+    usage: Usage = Usage()
+    cost: float | None = None
+    latency: float = 0.0
+    fingerprint: str | None = None
+    raw: Any = None
+
+
+class Hit(Record):
+class CheckResult(Record):
+    """Three-valued outcome of one hard check; ``abstain`` means that it could not tell."""
+
+    name: str
+    outcome: Literal["pass", "fail", "abstain"]
+    detail: str = ""
+    cost: float = 0.0
+
+
+class Signals(Record):
+    """The measured signals of a draft. A family that is not in ``families`` is absent, not zero.
+
+    ``families`` is sorted; joined with ``+`` it names the signal set (``text``,
+    ``logprobs+text``), to which scorers and certificates are bound.
+    """
+
+    values: dict[str, float]
+    families: tuple[str, ...]
+
+    @property
+    def set_name(self) -> str:
+        return "+".join(self.families)
+
+
+class Confidence(Record):
+    """A calibrated probability that the draft is acceptable, and what it was made of.
+
+    ``score`` is the scorer's raw output (log-odds), which thresholds are compared with.
+    """
+
+    probability: float
+    score: float
+    signal_set: str
+    scorer: str
+
+
+class Hit(Record):
+    """A stored answer that a look-up found: exact (by identity) or semantic (by ``similarity``).
+
+    ``confidence`` and ``certificate`` are those under which the answer was accepted when it was
+    stored; both are None for an answer of the last tier. ``age`` is in seconds. ``shared`` says
+    that it was not stored yet: an identical request under way answered both.
+    """
+
+    key: str
+    draft: Draft
+    kind: Literal["exact", "semantic"]
+    similarity: float = 1.0
+    age: float = 0.0
+    confidence: Confidence | None = None
+    certificate: str | None = None
+    shared: bool = False
+
+
+class Entry(Record):
+    """An answer to be kept: the draft and, unless the last tier gave it, why it was accepted."""
+
+    draft: Draft
+    confidence: Confidence | None = None
+    certificate: str | None = None
+
+
+class Step(Record):
+    """One thing done for a request that took time or money, in the order it was done."""
+
+    kind: Literal["lookup", "call", "check", "signal", "embed", "wait"]
+    outcome: str = "ok"
+    tier: str = ""
+    model: str = ""
+    cost: float | None = 0.0
+    latency: float = 0.0
+    usage: Usage | None = None
+    billed: bool | None = None
+    detail: str = ""
+
+
+class Decision(Record):
+    """Who answered and why: the record that every request leaves behind, exactly one each.
+
+    ``audit_probability`` was fixed before the outcome was known and is the propensity of every
+    label that this decision may get. ``flags`` name what a reader should know and that did not
+    decide anything (``missing_context``, ``unrecorded``).
+    """
+
+    id: str
+    at: float
+    policy: str
+    mode: Mode
+    slice: str
+    served: Served
+    served_by: str
+    why: str
+    confidence: Confidence | None = None
+    threshold: float | None = None
+    certificate: str | None = None
+    audit_probability: float = 0.0
+    explore_probability: float = 0.0
+    steps: list[Step] = []
+    flags: list[str] = []
+
+    @property
+    def cost(self) -> float:
+        """Dollars of all steps whose price is known; see ``cost_known``."""
+        return sum(step.cost for step in self.steps if step.cost is not None)
+
+    @property
+    def cost_known(self) -> bool:
+        return all(step.cost is not None for step in self.steps)
+
+
+class Answer(Record):
+    """What the caller gets: the draft that was served and the decision that served it."""
+
+    draft: Draft
+    decision: Decision
+
+
+class Verdict(Record):
+    """A judge's word on one answer. ``score`` is in [0, 1] where the judge gives one."""
+
+    judge: str
+    acceptable: bool
+    score: float | None = None
+    misses: list[str] = []
+    labels: dict[str, str] = {}
+
+
+class ModelOutcome(Record):
+    """What is known of one tier's answer to one request.
+
+    ``correct`` (0 or 1) and ``score`` are what recorded data sets bring; ``verdicts`` are what
+    judges of this project say. ``latency_ms`` is in milliseconds, as such data sets have it.
+    """
+
+    answer: str | None = None
+    correct: int | None = None
+    score: float | None = None
+    verdicts: list[Verdict] = []
+    checks: list[CheckResult] = []
+    signals: dict[str, float] = {}
+    families: list[str] | None = None
+    finish_reason: str | None = None
+    logprobs: list[float] | None = None
+    top_logprobs: list[list[float]] | None = None
+    tool_calls: list[dict[str, Any]] = []
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
+    cost: float | None = None
+    latency_ms: float | None = None
+    cpu_ms: float | None = None
+    model: str | None = None
+    fingerprint: str | None = None
+
+
+OUTCOME_VERSION = 1
+
+
+class Outcome(Record):
+    """The hinge: written by the engine, labelled by judges, learned from, replayed.
+
+    One record, one file format (JSON lines), one published JSON Schema. Recorded data sets that
+    bring only ``id``, ``slice``, ``query`` and ``models`` are read as they are.
+    """
+
+    id: str
+    slice: str = ""
+    models: dict[str, ModelOutcome] = {}
+    split: str | None = None
+    query: str | None = None
+    system: str | None = None
+    messages: list[Message] | None = None
+    params: dict[str, Any] = {}
+    reference: Any = None
+    tenant: str = ""
+    metadata: dict[str, str] = {}
+    stakes: str | None = None
+    content: Literal["full", "hashed", "none"] = "full"
+    query_hash: str | None = None
+    decision: Decision | None = None
+    shadow_of: str | None = None
+    version: int = OUTCOME_VERSION
