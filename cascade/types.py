@@ -84,7 +84,6 @@ class Draft(Record):
     raw: Any = None
 
 
-class Hit(Record):
 class CheckResult(Record):
     """Three-valued outcome of one hard check; ``abstain`` means that it could not tell."""
 
