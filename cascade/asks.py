@@ -15,13 +15,13 @@ from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Message, Outco
 Deliver = Literal["whole", "held", "live"]
 
 
-class Lookup(Record):
+class Lookup(Record, frozen=True, kw_only=True):
     """Is there a stored answer? Driver answers ``Hit | None`` and never raises."""
 
     request: Request
 
 
-class Endpoint(Record):
+class Endpoint(Record, frozen=True, kw_only=True):
     """Where one call goes: a model with its own parameters, as a tier or a fallback declares it.
 
     ``price`` is dollars a million tokens as ``(input, output, cached input)``, or None where
@@ -36,7 +36,7 @@ class Endpoint(Record):
     top_logprobs: int = 0
 
 
-class Call(Record):
+class Call(Record, frozen=True, kw_only=True):
     """Ask a model. Driver answers ``Draft`` or raises ``UpstreamError``.
 
     ``deliver`` says what the driver may do with tokens while they arrive: ``whole`` (not a
@@ -54,20 +54,20 @@ class Call(Record):
     purpose: Literal["draft", "signal", "shadow"] = "draft"
 
 
-class Prefix(Record):
+class Prefix(Record, frozen=True, kw_only=True):
     """The beginning of a held answer, as a driver may show it before the end has arrived."""
 
     text: str
     logprobs: list[float] | None = None
 
 
-class Go(Record):
+class Go(Record, frozen=True, kw_only=True):
     """The flow's reply to a ``Prefix``: go on holding, release it to the caller, or abort."""
 
     verb: Literal["on", "release", "abort"] = "on"
 
 
-class Check(Record):
+class Check(Record, frozen=True, kw_only=True):
     """Run one of the user's own hard checks. Driver answers ``CheckResult``; a crash abstains."""
 
     name: str
@@ -75,7 +75,7 @@ class Check(Record):
     draft: Draft
 
 
-class Measure(Record):
+class Measure(Record, frozen=True, kw_only=True):
     """Run one of the user's own signals. Driver answers ``dict[str, float] | None`` (absent)."""
 
     name: str
@@ -83,13 +83,13 @@ class Measure(Record):
     draft: Draft
 
 
-class Wait(Record):
+class Wait(Record, frozen=True, kw_only=True):
     """Let ``seconds`` pass before a retry. Driver answers None."""
 
     seconds: float
 
 
-class Keep(Record):
+class Keep(Record, frozen=True, kw_only=True):
     """Write the outcome to the ledger, and the answer to the cache where ``store`` says so.
 
     Driver answers whether the outcome was recorded. It never raises: a request does not fail
@@ -101,7 +101,7 @@ class Keep(Record):
     store: Entry | None = None
 
 
-class Spawn(Record):
+class Spawn(Record, frozen=True, kw_only=True):
     """Drive another flow off the caller's path (shadow calls, exploration). Driver answers None."""
 
     flow: Any

@@ -21,7 +21,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of the values here: immutable, keyword-only, defaults left out of the JSON."""
 
 
-class Usage(Record):
+class Usage(Record, frozen=True, kw_only=True):
     """Tokens of one call. ``cached_tokens`` is the part of ``prompt_tokens`` billed at a discount."""
 
     prompt_tokens: int = 0
@@ -29,7 +29,7 @@ class Usage(Record):
     cached_tokens: int = 0
 
 
-class Request(Record):
+class Request(Record, frozen=True, kw_only=True):
     """One question as the caller asked it.
 
     ``params`` is everything the caller sent besides messages and model (temperature, tools,
@@ -60,7 +60,7 @@ def text_of(message: Message) -> str:
     return "\n".join(p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
 
 
-class Draft(Record):
+class Draft(Record, frozen=True, kw_only=True):
     """What one model answered to one call, read once from the provider's own object.
 
     ``logprobs`` holds the natural-log probability of each answer token; ``top_logprobs`` the
@@ -84,7 +84,7 @@ class Draft(Record):
     raw: Any = None
 
 
-class CheckResult(Record):
+class CheckResult(Record, frozen=True, kw_only=True):
     """Three-valued outcome of one hard check; ``abstain`` means that it could not tell."""
 
     name: str
@@ -93,7 +93,7 @@ class CheckResult(Record):
     cost: float = 0.0
 
 
-class Signals(Record):
+class Signals(Record, frozen=True, kw_only=True):
     """The measured signals of a draft. A family that is not in ``families`` is absent, not zero.
 
     ``families`` is sorted; joined with ``+`` it names the signal set (``text``,
@@ -108,7 +108,7 @@ class Signals(Record):
         return "+".join(self.families)
 
 
-class Confidence(Record):
+class Confidence(Record, frozen=True, kw_only=True):
     """A calibrated probability that the draft is acceptable, and what it was made of.
 
     ``score`` is the scorer's raw output (log-odds), which thresholds are compared with.
@@ -120,7 +120,7 @@ class Confidence(Record):
     scorer: str
 
 
-class Hit(Record):
+class Hit(Record, frozen=True, kw_only=True):
     """A stored answer that a look-up found: exact (by identity) or semantic (by ``similarity``).
 
     ``confidence`` and ``certificate`` are those under which the answer was accepted when it was
@@ -138,7 +138,7 @@ class Hit(Record):
     shared: bool = False
 
 
-class Entry(Record):
+class Entry(Record, frozen=True, kw_only=True):
     """An answer to be kept: the draft and, unless the last tier gave it, why it was accepted."""
 
     draft: Draft
@@ -146,7 +146,7 @@ class Entry(Record):
     certificate: str | None = None
 
 
-class Step(Record):
+class Step(Record, frozen=True, kw_only=True):
     """One thing done for a request that took time or money, in the order it was done."""
 
     kind: Literal["lookup", "call", "check", "signal", "embed", "wait"]
@@ -160,7 +160,7 @@ class Step(Record):
     detail: str = ""
 
 
-class Decision(Record):
+class Decision(Record, frozen=True, kw_only=True):
     """Who answered and why: the record that every request leaves behind, exactly one each.
 
     ``audit_probability`` was fixed before the outcome was known and is the propensity of every
@@ -194,14 +194,14 @@ class Decision(Record):
         return all(step.cost is not None for step in self.steps)
 
 
-class Answer(Record):
+class Answer(Record, frozen=True, kw_only=True):
     """What the caller gets: the draft that was served and the decision that served it."""
 
     draft: Draft
     decision: Decision
 
 
-class Verdict(Record):
+class Verdict(Record, frozen=True, kw_only=True):
     """A judge's word on one answer. ``score`` is in [0, 1] where the judge gives one."""
 
     judge: str
@@ -211,7 +211,7 @@ class Verdict(Record):
     labels: dict[str, str] = {}
 
 
-class ModelOutcome(Record):
+class ModelOutcome(Record, frozen=True, kw_only=True):
     """What is known of one tier's answer to one request.
 
     ``correct`` (0 or 1) and ``score`` are what recorded data sets bring; ``verdicts`` are what
@@ -242,7 +242,7 @@ class ModelOutcome(Record):
 OUTCOME_VERSION = 1
 
 
-class Outcome(Record):
+class Outcome(Record, frozen=True, kw_only=True):
     """The hinge: written by the engine, labelled by judges, learned from, replayed.
 
     One record, one file format (JSON lines), one published JSON Schema. Recorded data sets that
