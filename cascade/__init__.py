@@ -1,1 +1,55 @@
-"""A confidence-gated cascade for LLM calls."""
+"""A confidence-gated cascade for LLM calls whose thresholds carry a promise with its evidence.
+
+    from cascade import Cascade
+
+    cascade = Cascade.load("support.toml")
+    reply = cascade.completion(messages=[{"role": "user", "content": "..."}])
+    reply.cascade.served_by, reply.cascade.why
+
+Names are resolved when first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cascade.engine import Cascade
+    from cascade.errors import (
+        BudgetError,
+        CascadeError,
+        ConfigError,
+        PolicyError,
+        UpstreamError,
+    )
+    from cascade.types import Decision, Draft, Outcome, Request, Verdict
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Cascade": "engine",
+    **dict.fromkeys(["BudgetError", "CascadeError", "ConfigError", "PolicyError", "UpstreamError"], "errors"),
+    **dict.fromkeys(["Decision", "Draft", "Outcome", "Request", "Verdict"], "types"),
+}
+
+__all__ = [
+    "BudgetError",
+    "Cascade",
+    "CascadeError",
+    "ConfigError",
+    "Decision",
+    "Draft",
+    "Outcome",
+    "PolicyError",
+    "Request",
+    "UpstreamError",
+    "Verdict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

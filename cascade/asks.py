@@ -16,9 +16,14 @@ Deliver = Literal["whole", "held", "live"]
 
 
 class Lookup(Record, frozen=True, kw_only=True):
-    """Is there a stored answer? Driver answers ``Hit | None`` and never raises."""
+    """Is there a stored answer? Driver answers ``Hit | None`` and never raises.
+
+    ``patience`` is how many seconds the driver may wait for an identical request under way, or
+    None for as long as that takes.
+    """
 
     request: Request
+    patience: float | None = None
 
 
 class Endpoint(Record, frozen=True, kw_only=True):
@@ -108,7 +113,8 @@ class Spawn(Record, frozen=True, kw_only=True):
 
 
 Ask = Lookup | Call | Check | Measure | Wait | Keep | Spawn | Go
-Flow = Generator[Ask, Any, Answer | None]
+Flow = Generator[Ask, Any, Answer | float]
+"""A request's flow returns its ``Answer``; a shadow's the dollars that it cost."""
 
 
 class Transport(Protocol):

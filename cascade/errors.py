@@ -61,5 +61,14 @@ class UpstreamError(CascadeError):
         self.cost = cost
 
 
+class Cancelled(UpstreamError):
+    """Nobody's: the caller stopped waiting. An ``UpstreamError``, because the question that it
+    leaves behind is the same: what of the call under way will be billed?
+    """
+
+    def __init__(self) -> None:
+        super().__init__("cancelled by the caller", retryable=False, delivered=True)
+
+
 class BudgetError(CascadeError):
     """A ceiling that the user set, in dollars or seconds, would be passed by the next step."""

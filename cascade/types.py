@@ -14,7 +14,7 @@ Message = dict[str, Any]
 """One chat message in OpenAI's shape: ``{"role": ..., "content": ...}``."""
 
 Mode = Literal["observe", "enforce"]
-Served = Literal["accepted", "routed", "escalated", "cached", "failed over"]
+Served = Literal["accepted", "routed", "escalated", "cached", "failed over", "failed", "shadow"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

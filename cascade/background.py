@@ -1,0 +1,65 @@
+"""One event loop a process, in a daemon thread, for synchronous callers and for shadow work.
+
+A loop for each call was the alternative: it cannot share connections, and costs a millisecond. The
+thread is a daemon with a portal of its own, because an executor's thread would be joined at exit
+before anybody could stop it. A forked child starts a new one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_portal: BlockingPortal | None = None
+
+
+def portal() -> BlockingPortal:
+    """The process's portal, started when first needed."""
+    global _portal  # noqa: PLW0603  one a process is the point
+    if _portal is None:
+        with _lock:
+            if _portal is None:
+                _portal = _start()
+    return _portal
+
+
+def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run a coroutine function on the background loop and wait for its result."""
+    return portal().call(work, *args)
+
+
+def start(work: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:
+    """Run a coroutine function on the background loop without waiting; the future cancels it."""
+    return portal().start_task_soon(work, *args)
+
+
+def _start() -> BlockingPortal:
+    import anyio
+    from anyio.from_thread import BlockingPortal
+
+    ready: Future[BlockingPortal] = Future()
+
+    async def serve() -> None:
+        async with BlockingPortal() as made:
+            ready.set_result(made)
+            await made.sleep_until_stopped()
+
+    threading.Thread(target=anyio.run, args=(serve,), name="cascade", daemon=True).start()
+    return ready.result()
+
+
+def _forget() -> None:
+    global _lock, _portal  # noqa: PLW0603  a forked child has neither the thread nor its lock
+    _lock, _portal = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,257 @@
+"""Every rule that accepts or escalates, in one file and pure.
+
+``plan`` says, before any call, which tiers may be asked and with which probabilities; ``rule`` says
+of one draft whether it may be served. Neither performs I/O, reads a clock or draws a random
+number: coins are hashes of the request's id, so anybody can check them afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from cascade.gates import ROUTED, Gates
+from cascade.policy import Fallback, Policy, Slice, Tier, When
+from cascade.types import CheckResult, Confidence, Hit, Mode, Record, Request, Served, Signals
+
+LESSER = ("refusal", "truncated")
+"""Failed checks of the last tier that leave an answer the caller would have had without us.
+
+Raising for them when no fallback is left was the alternative; it loses, because a pattern that
+mistakes an answer for a refusal would then take away an answer that was paid for. An empty answer,
+a broken schema and a failed check of the user's own are never served.
+"""
+
+LENGTH_LIMITS = ("max_completion_tokens", "max_tokens")
+"""Names under which a caller may limit an answer's length."""
+
+UNKNOWN_SLICE = "unknown"
+DEFAULT_SLICE = "default"
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """What may happen to one request, fixed before the first call.
+
+    ``tiers`` are tried in this order and the last of them is always the policy's last tier.
+    ``shadows`` are asked off the caller's path with ``explore_probability``
+    (the coin has already been thrown).
+    """
+
+    slice: str
+    mode: Mode
+    tiers: list[Tier]
+    why: str
+    routed: bool = False
+    shadows: list[Tier] = []
+    explore_probability: float = 0.0
+    flags: list[str] = []
+
+
+class Ruling(Record, frozen=True, kw_only=True):
+    """What is to be done with one draft, and on what evidence.
+
+    A ``lesser`` answer is not served while a fallback is left, and is served when none is.
+    """
+
+    serve: bool
+    served: Served
+    why: str
+    lesser: bool = False
+    confidence: Confidence | None = None
+    threshold: float | None = None
+    certificate: str | None = None
+
+
+def coin(salt: str, purpose: str, request_id: str) -> float:
+    """Uniform in [0, 1), the same for ever for the same words; see ``Audit.salt``."""
+    body = f"{salt}\0{purpose}\0{request_id}".encode()
+    return int.from_bytes(hashlib.blake2b(body, digest_size=7).digest(), "big") / 2**56
+
+
+def plan(request: Request, policy: Policy, gates: Gates) -> Plan:
+    """Which tiers this request may be answered by.
+
+    In this order: missing context, an unknown slice, observe mode, a routed slice, and last the
+    cascade, in which a tier is skipped that has no open gate or that the stakes forbid.
+    """
+    name = find_slice(request, policy)
+    mode = effective_mode(request, policy)
+    declared = policy.slices.get(name)
+    flags = _missing_context(request, declared)
+
+    def only_last(why: str) -> Plan:
+        return Plan(slice=name, mode=mode, tiers=[policy.last], why=why, flags=flags)
+
+    if flags and declared is not None and declared.missing_context == "escalate":
+        return only_last(f"context missing: {', '.join(flags)}")
+    if name == UNKNOWN_SLICE:
+        return only_last("no declared slice fits the request")
+    cheap = policy.tiers[:-1]
+    if mode == "observe":
+        return _with_shadows(request, policy, only_last("observe mode"), cheap, policy.observe.rate)
+    least = _least_tier(request, policy, name)
+    if least is not None:
+        cheap = cheap[policy.tiers.index(least) :]
+        if not cheap:
+            return only_last(f"stakes: at least {least.name}")
+    if declared is not None and declared.route is not None:
+        return _routed(request, policy, gates, policy.tier(declared.route), cheap, only_last)
+    asked = [tier for tier in cheap if gates.any_open(tier.name, name)]
+    closed = [tier for tier in cheap if tier not in asked]
+    why = "cascade" if asked else "no open gate"
+    made = Plan(slice=name, mode=mode, tiers=[*asked, policy.last], why=why, flags=flags)
+    return _with_shadows(request, policy, made, closed, policy.explore.rate)
+
+
+def rule(
+    request: Request, made: Plan, tier: Tier, checks: list[CheckResult], signals: Signals, gates: Gates
+) -> Ruling:
+    """May the draft with these checks and signals be served? Hard checks first, then the gate of its signal set."""
+    last = tier is made.tiers[-1]
+    served: Served = "escalated" if last else "accepted"
+    failed = next((c for c in checks if c.outcome == "fail" and not (last and _asked_for(c, request))), None)
+    if failed is not None:
+        why = f"check {failed.name} failed: {failed.detail}".rstrip(": ")
+        return Ruling(serve=False, served=served, why=why, lesser=last and failed.name in LESSER)
+    if last:
+        return Ruling(serve=True, served=served, why=made.why)
+    key = ROUTED if made.routed else signals.set_name
+    found = gates.find(tier.name, made.slice, key)
+    if found is None:
+        return Ruling(serve=False, served=served, why=f"no open gate for signal set {key!r}")
+    if found.scorer is None:
+        why = f"routed to {tier.name}"
+        return Ruling(serve=True, served="routed", why=why, certificate=found.certificate.id)
+    confidence = found.scorer.confidence(signals, made.slice)
+    threshold = found.gate.threshold
+    if confidence is None or threshold is None:
+        return Ruling(serve=False, served=served, why="the scorer's signals are incomplete")
+    passed = confidence.score >= threshold
+    return Ruling(
+        serve=passed,
+        served=served,
+        why="confidence reached the certified threshold" if passed else "confidence under the threshold",
+        confidence=confidence,
+        threshold=threshold,
+        certificate=found.certificate.id,
+    )
+
+
+def serves(hit: Hit, made: Plan, policy: Policy, gates: Gates) -> bool:
+    """May this stored answer be served?
+
+    An exact hit repeats a decision, so it stands under that decision's certificate: the last
+    tier's answer needs none, an accepted draft's must still be in force. A semantic hit is a
+    decision of its own, and there is no certificate for one here.
+    """
+    if hit.kind != "exact" or hit.draft.tier not in [tier.name for tier in made.tiers]:
+        return False
+    if hit.draft.tier == policy.last.name:
+        return True
+    key = hit.confidence.signal_set if hit.confidence is not None else ROUTED
+    found = gates.find(hit.draft.tier, made.slice, key)
+    return found is not None and found.certificate.id == hit.certificate
+
+
+def _asked_for(check: CheckResult, request: Request) -> bool:
+    """An answer cut off at the caller's own limit is what the caller asked for."""
+    return check.name == "truncated" and any(request.params.get(limit) for limit in LENGTH_LIMITS)
+
+
+def audit_probability(policy: Policy, served: Served) -> float:
+    """Probability, fixed before any outcome is known, that a judge will see this decision."""
+    return policy.audit.escalated if served in ("escalated", "failed over") else policy.audit.accepted
+
+
+def usable(tier: Tier, last: bool) -> list[Fallback]:
+    """Fallbacks that may answer in the tier's place: a certificate speaks of one model only."""
+    return [fallback for fallback in tier.fallbacks if last or fallback.same_model]
+
+
+def effective_mode(request: Request, policy: Policy) -> Mode:
+    """The policy's mode, or observe for the requests that a partial roll-out leaves out."""
+    if policy.mode == "enforce" and policy.rollout < 100.0:
+        drawn = coin(policy.audit.salt, "rollout", request.id) * 100.0
+        return "enforce" if drawn < policy.rollout else "observe"
+    return policy.mode
+
+
+def find_slice(request: Request, policy: Policy) -> str:
+    """The caller's slice if the policy knows it, else the first whose rule fits the request."""
+    if not policy.slices:
+        return request.slice or DEFAULT_SLICE
+    if request.slice is not None:
+        return request.slice if request.slice in policy.slices else UNKNOWN_SLICE
+    for name, declared in policy.slices.items():
+        if declared.when is not None and matches(declared.when, request, None):
+            return name
+    return DEFAULT_SLICE if DEFAULT_SLICE in policy.slices else UNKNOWN_SLICE
+
+
+def matches(when: When, request: Request, slice_name: str | None) -> bool:
+    """Does everything that the rule states hold for the request?"""
+    if when.slice is not None and when.slice != slice_name:
+        return False
+    if when.stakes is not None and when.stakes != request.stakes:
+        return False
+    if not when.metadata.items() <= request.metadata.items():
+        return False
+    return when.pattern is None or bool(_pattern(when.pattern).search(request.question))
+
+
+@lru_cache(maxsize=256)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _missing_context(request: Request, declared: Slice | None) -> list[str]:
+    wanted = declared.require_context if declared is not None else []
+    return [f"missing_context:{key}" for key in wanted if not request.metadata.get(key)]
+
+
+def _least_tier(request: Request, policy: Policy, slice_name: str) -> Tier | None:
+    """The dearest tier that any stakes rule demands; the cheaper ones are then not asked."""
+    named = [rule_.tier for rule_ in policy.stakes if matches(rule_.when, request, slice_name)]
+    return max((policy.tier(name) for name in named), key=policy.tiers.index, default=None)
+
+
+def _routed(
+    request: Request,
+    policy: Policy,
+    gates: Gates,
+    tier: Tier,
+    cheap: list[Tier],
+    only_last: Callable[[str], Plan],
+) -> Plan:
+    """A routed slice: a gate that accepts everything, so it needs its certificate like any other."""
+    if tier not in cheap:
+        return only_last(f"routed to {policy.last.name}")
+    alone = only_last(f"route to {tier.name} is not certified")
+    if gates.find(tier.name, alone.slice, ROUTED) is None:
+        return _with_shadows(request, policy, alone, [tier], policy.explore.rate)
+    return Plan(
+        slice=alone.slice,
+        mode=alone.mode,
+        tiers=[tier, policy.last],
+        why=f"routed to {tier.name}",
+        routed=True,
+        flags=alone.flags,
+    )
+
+
+def _with_shadows(request: Request, policy: Policy, made: Plan, closed: list[Tier], rate: float) -> Plan:
+    """The same plan with closed tiers asked in the shadow, if the coin says so."""
+    if not closed:
+        return made
+    drawn = coin(policy.audit.salt, "explore", request.id) < rate
+    return Plan(
+        slice=made.slice,
+        mode=made.mode,
+        tiers=made.tiers,
+        why=made.why,
+        shadows=closed if drawn else [],
+        explore_probability=rate,
+        flags=made.flags,
+    )

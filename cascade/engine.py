@@ -1,0 +1,312 @@
+"""The engine: a policy, its lock, and the parts that answer a flow's asks, ready to be called."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any, Self
+
+from cascade import background
+from cascade.asks import Flow, Transport, UserSignal
+from cascade.cache import Cache
+from cascade.checks import CommandCheck, UserCheck
+from cascade.drivers import drive, drive_stream, drive_sync
+from cascade.errors import ConfigError
+from cascade.flow import answer
+from cascade.gates import Gates
+from cascade.ladder import Ladder
+from cascade.ledger import Ledger
+from cascade.lock import Lock, load_lock, lock_path
+from cascade.parts import Parts
+from cascade.policy import CachePolicy, Policy, load_policy, nearest, store_folder
+from cascade.replies import reply
+from cascade.run import Rules, Run
+from cascade.streams import AsyncReplies, Replies
+from cascade.transports import Transports
+from cascade.types import Answer, Decision, Message, Outcome, Request
+
+DRAIN_SECONDS = 10.0
+"""How long ``close`` and the end of the process wait for shadow work that is under way."""
+
+IN_MEMORY = Path(os.devnull)
+"""Give this as ``store`` to keep ledger and cache in memory."""
+
+
+class Cascade:
+    """Answers requests by the policy, and leaves a decision behind for each.
+
+    Safe to share between threads and tasks. Usable as a context manager; ``close`` drains what is
+    under way off the callers' path and flushes the ledger. After a fork the child goes on with
+    connections, background loop and spool of its own.
+
+    ``transport`` replaces the models (see ``cascade.testing``); ``checks`` and ``signals`` are the
+    user's own, by the names that the policy gives them; ``store`` is the folder of ledger and cache
+    (default: ``CASCADE_STORE``, the policy's, or ``.cascade/`` beside the policy).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        lock: Lock | None = None,
+        *,
+        transport: Transport | None = None,
+        checks: Mapping[str, UserCheck] | None = None,
+        signals: Mapping[str, UserSignal] | None = None,
+        store: Path | None = None,
+        path: Path | None = None,
+    ) -> None:
+        self.policy = policy
+        self.path = path
+        self.rules = Rules(policy=policy, gates=Gates(policy, lock), ladder=Ladder(policy))
+        folder = store if store is not None else store_folder(policy, path)
+        self.ledger = Ledger(None if folder == IN_MEMORY else folder, content=policy.ledger.content)
+        self._shadows = Shadows(policy)
+        self.parts = Parts(
+            transport=transport or Transports(),
+            cache=_cache(policy.cache, self.rules, None if folder == IN_MEMORY else folder),
+            ledger=self.ledger,
+            checks=_checks(policy, checks or {}),
+            signals=_signals(policy, signals or {}),
+            spawn=self._spawn,
+        )
+        _open.add(self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **parts: Any) -> Self:
+        """A cascade from a policy file and the lock beside it. ``PolicyError``, ``ConfigError``.
+
+        Keyword arguments are those of the class: ``transport``, ``checks``, ``signals``, ``store``.
+        """
+        file = Path(path)
+        return cls(load_policy(file), load_lock(lock_path(file)), path=file, **parts)
+
+    def completion(
+        self,
+        messages: list[Message],
+        *,
+        slice: str | None = None,
+        tenant: str = "",
+        metadata: Mapping[str, str] | None = None,
+        stakes: str | None = None,
+        stream: bool = False,
+        **params: Any,
+    ) -> Any:
+        """Answer one request, synchronously.
+
+        ``messages`` and ``params`` are OpenAI's; ``model`` is accepted and ignored, since the
+        policy chooses it. Returns an OpenAI-shaped object (litellm's own where litellm answered)
+        with the decision as ``.cascade``, or an iterator of chunks with ``stream=True``.
+        Raises ``ConfigError`` (yours), ``UpstreamError`` (theirs), ``BudgetError`` (your ceiling).
+        """
+        request = self.request(messages, slice, tenant, metadata, stakes, params)
+        run = self.run(request, stream=stream)
+        if stream:
+            return Replies(drive_stream(answer(run), self.parts))
+        return reply(_answered(drive_sync(answer(run), self.parts)))
+
+    async def acompletion(
+        self,
+        messages: list[Message],
+        *,
+        slice: str | None = None,
+        tenant: str = "",
+        metadata: Mapping[str, str] | None = None,
+        stakes: str | None = None,
+        stream: bool = False,
+        **params: Any,
+    ) -> Any:
+        """``completion`` for asyncio; with ``stream=True`` returns an asynchronous iterator."""
+        request = self.request(messages, slice, tenant, metadata, stakes, params)
+        run = self.run(request, stream=stream)
+        if stream:
+            return AsyncReplies(drive_stream(answer(run), self.parts))
+        return reply(_answered(await drive(answer(run), self.parts)))
+
+    def request(
+        self,
+        messages: list[Message],
+        slice: str | None = None,
+        tenant: str = "",
+        metadata: Mapping[str, str] | None = None,
+        stakes: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """A request out of a caller's arguments. ``ConfigError`` when messages are not messages."""
+        _refuse_odd_messages(messages)
+        return Request(
+            id=new_id(),
+            messages=messages,
+            params={key: value for key, value in (params or {}).items() if key != "model"},
+            slice=slice,
+            tenant=tenant,
+            metadata=dict(metadata or {}),
+            stakes=stakes,
+        )
+
+    def run(self, request: Request, *, stream: bool = False, rules: Rules | None = None) -> Run:
+        """A run of the request under the rules now in force."""
+        return Run(
+            rules or self.rules,
+            request,
+            clock=time.monotonic,
+            at=time.time(),
+            stream=stream,
+            shadows=self._shadows.affordable(),
+        )
+
+    def client(self, client: Any) -> Any:
+        """The same OpenAI or Anthropic client, sync or async, cascaded; see ``cascade.client``."""
+        from cascade.client import wrap_client
+
+        return wrap_client(self, client)
+
+    def wrap(self, function: Any = None, /, **options: Any) -> Any:
+        """A function that takes ``model=``, cascaded; see ``cascade.wrap``."""
+        from cascade.wrap import wrap_function
+
+        if function is None:
+            return lambda found: wrap_function(self, found, **options)
+        return wrap_function(self, function, **options)
+
+    def decision(self, request_id: str) -> Decision | None:
+        """The decision of that id out of the ledger, or None."""
+        found = self.ledger.get(request_id)
+        return found.decision if found is not None else None
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Everything that the ledger holds of this policy, oldest first."""
+        return self.ledger.outcomes(policy=self.policy.name)
+
+    def close(self, timeout: float = DRAIN_SECONDS) -> None:
+        """Wait for work off the callers' path, at most ``timeout`` seconds, then flush and close."""
+        self._shadows.drain(timeout)
+        self.ledger.close()
+        if self.parts.cache is not None:
+            self.parts.cache.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _spawn(self, flow: Flow) -> None:
+        self._shadows.start(background.start(drive, flow, self.parts))
+
+
+class Shadows:
+    """Work off the callers' path: what is under way, and what may be spent on it today."""
+
+    def __init__(self, policy: Policy) -> None:
+        observing = policy.mode == "observe"
+        self._ceiling = policy.observe.ceiling_usd_a_day if observing else policy.explore.ceiling_usd_a_day
+        self._day, self._spent = 0, 0.0
+        self._under_way: deque[Future[Any]] = deque()
+        self._lock = threading.Lock()
+
+    def affordable(self) -> bool:
+        """Whether today's ceiling leaves room for another request's shadow."""
+        if self._ceiling is None:
+            return True
+        today = int(time.time() // 86_400)
+        with self._lock:
+            if today != self._day:
+                self._day, self._spent = today, 0.0
+            return self._spent < self._ceiling
+
+    def start(self, work: Future[Any]) -> None:
+        """Count it in; what it has cost is known when it ends."""
+        self._under_way.append(work)
+        work.add_done_callback(self._ended)
+
+    def drain(self, timeout: float) -> None:
+        """Wait for what is under way; what does not end in time is cancelled, and its record says so."""
+        left = wait(list(self._under_way), timeout).not_done
+        for work in left:
+            work.cancel()
+
+    def _ended(self, work: Future[Any]) -> None:
+        with self._lock:
+            self._under_way.remove(work)
+            if not work.cancelled() and work.exception() is None:
+                self._spent += work.result()
+
+
+def new_id() -> str:
+    """Twenty-six hex digits: milliseconds since 1970, then chance. Sorts by time."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(7).hex()}"
+
+
+def _answered(found: Answer | float) -> Answer:
+    if not isinstance(found, Answer):
+        raise AssertionError("a request's flow ends in an answer or an error")
+    return found
+
+
+def _refuse_odd_messages(messages: Any) -> None:
+    fits = isinstance(messages, list) and messages and all(isinstance(m, dict) and "role" in m for m in messages)
+    if not fits:
+        raise ConfigError(
+            "messages must be a list of at least one {'role': ..., 'content': ...}, as for OpenAI; "
+            f"got {type(messages).__name__}"
+        )
+
+
+def _cache(wanted: CachePolicy, rules: Rules, folder: Path | None) -> Cache | None:
+    if not wanted.enabled:
+        return None
+    # A tier that fixes its own temperature overrides the caller's silence about it.
+    coldest = [tier.params.get("temperature", 1.0) for tier in rules.policy.tiers]
+    return Cache(
+        identity=rules.ladder.identity,
+        folder=folder,
+        ttl=wanted.ttl,
+        size_limit=int(wanted.size_limit_mb * 2**20),
+        max_temperature=wanted.max_temperature,
+        default_temperature=max(coldest),
+        tools_cacheable=wanted.tools,
+    )
+
+
+def _checks(policy: Policy, given: Mapping[str, UserCheck]) -> dict[str, UserCheck]:
+    found: dict[str, UserCheck] = {}
+    for check in policy.checks:
+        if check.command is not None:
+            found[check.name] = CommandCheck(command=check.command, timeout=check.timeout, name=check.name)
+        elif check.name in given:
+            found[check.name] = given[check.name]
+        else:
+            raise ConfigError(
+                f"the policy's check {check.name!r} has no command and no callable was given: "
+                f"Cascade.load(..., checks={{{check.name!r}: function}})"
+            )
+    unknown = [name for name in given if name not in found]
+    if unknown:
+        names = [check.name for check in policy.checks]
+        raise ConfigError(f"check {unknown[0]!r} is not in the policy{nearest(unknown[0], names)}")
+    return found
+
+
+def _signals(policy: Policy, given: Mapping[str, UserSignal]) -> Mapping[str, UserSignal]:
+    for name in policy.signals.user:
+        if name not in given:
+            raise ConfigError(f"signal {name!r} is in the policy but was not given: Cascade.load(..., signals=...)")
+    return given
+
+
+_open: weakref.WeakSet[Cascade] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for cascade in list(_open):
+        cascade.close()
+
+
+atexit.register(_close_all)

@@ -1,0 +1,189 @@
+"""The one way of every request.
+
+A request is looked up in the semantic cache; if nothing there may be served, the cheap model drafts
+an answer; hard checks and a calibrated confidence decide whether the draft may be served; if not,
+the next tier answers; every decision is written to the ledger with the probability that it will be
+audited.
+
+These generators yield what they need (``cascade.asks``) and receive what came back. They perform no
+I/O and know no clock but the run's. Live traffic, replay, benchmarks and tests drive this code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeVar
+
+from cascade.asks import Ask, Call, Check, Deliver, Flow, Go, Keep, Lookup, Measure, Prefix, Spawn, Wait
+from cascade.checks import built_in
+from cascade.decide import Ruling, coin, rule, serves, usable
+from cascade.errors import CascadeError, UpstreamError
+from cascade.policy import Model, Tier
+from cascade.run import Run
+from cascade.signals import extend, measure
+from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Served, Step
+
+T = TypeVar("T")
+Part = Generator[Ask, Any, T]
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 20.0
+
+
+class Choice(NamedTuple):
+    """A draft that is to be served, and the ruling that serves it."""
+
+    tier: str
+    served: Served
+    draft: Draft
+    ruling: Ruling
+
+
+def answer(run: Run) -> Flow:
+    """From request to answer; ``UpstreamError`` or ``BudgetError`` when nobody could give one."""
+    rules = run.rules
+    hit: Hit | None = yield Lookup(request=run.request, patience=run.left())
+    if hit is not None and serves(hit, run.plan, rules.policy, rules.gates):
+        run.note(Step(kind="lookup", outcome=hit.kind, tier=hit.draft.tier))
+        return (yield from finish(run, _stored(hit), keep=False))
+    try:
+        choice = yield from climb(run)
+    except CascadeError as error:
+        yield Keep(request=run.request, outcome=run.outcome(run.failure(error)))
+        raise
+    return (yield from finish(run, choice, keep=True))
+
+
+def climb(run: Run) -> Part[Choice]:
+    """Tier after tier until a draft may be served; on the last tier also model after model."""
+    lesser: Choice | None = None
+    for tier in run.plan.tiers:
+        last = tier is run.plan.tiers[-1]
+        for model in (tier, *usable(tier, last)):
+            deliver = run.delivery(tier)
+            try:
+                draft = yield from attempt(run, tier, model, deliver)
+            except CascadeError as error:
+                run.blame(error)
+                if isinstance(error, UpstreamError) and error.delivered:
+                    raise
+                continue
+            ruling = yield from gate(run, tier, draft)
+            choice = Choice(tier.name, ruling.served if model is tier else "failed over", draft, ruling)
+            if ruling.serve or (deliver == "live" and (draft.text or draft.tool_calls)):
+                return choice
+            if ruling.lesser and lesser is None:
+                lesser = choice
+            run.refuse(tier, ruling.why)
+            if not last:
+                break
+    if lesser is not None:
+        return lesser
+    raise run.exhausted()
+
+
+def attempt(run: Run, tier: Tier, model: Model, deliver: Deliver) -> Part[Draft]:
+    """One model's answer: retries after its faults, and one rescue of a silent failure."""
+    draft = yield from ask(run, tier, model, run.call(tier, model, deliver))
+    silent = not draft.text and not draft.tool_calls and draft.finish_reason == "length"
+    run.drafted(tier, draft, "silent_failure" if silent else "ok")
+    if silent and tier.rescue_max_tokens is not None:
+        call = run.call(tier, model, deliver, max_tokens=tier.rescue_max_tokens)
+        draft = yield from ask(run, tier, model, call)
+        run.drafted(tier, draft, "rescue")
+    return draft
+
+
+def ask(run: Run, tier: Tier, model: Model, call: Call) -> Part[Draft]:
+    """Send one call, again after faults that a second try can mend, with a jittered pause between."""
+    for turn in range(tier.retries + 1):
+        started = run.now()
+        try:
+            reply: Draft | Prefix = yield call
+            while isinstance(reply, Prefix):
+                reply = yield Go(verb="on")
+            return reply
+        except UpstreamError as error:
+            run.failed(tier, model, error, run.now() - started)
+            pause = _pause(run, error, turn)
+            left = run.left()
+            hopeless = not error.retryable or error.delivered or (left is not None and pause >= left)
+            if hopeless or turn == tier.retries or pause > LONGEST_PAUSE:
+                raise
+        run.note(Step(kind="wait", tier=tier.name, latency=pause))
+        yield Wait(seconds=pause)
+    raise AssertionError("a tier is asked at least once")
+
+
+def gate(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
+    """The ruling on a draft. A gate that breaks rejects a cheap draft and lets the last tier's pass."""
+    try:
+        return (yield from examine(run, tier, draft))
+    except CascadeError:
+        raise
+    except Exception as error:
+        return run.broken(tier, error)
+
+
+def examine(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
+    """Hard checks, then signals, then the rule. A check that costs is spared a draft that failed."""
+    checks = built_in(run.request, draft)
+    for check in run.user_checks(tier):
+        if any(result.outcome == "fail" for result in checks):
+            break
+        result: CheckResult = yield Check(name=check.name, request=run.request, draft=draft)
+        run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))
+        checks.append(result)
+    signals = measure(run.request, draft)
+    for name in run.rules.policy.signals.user:
+        values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
+        signals = extend(signals, name, values)
+    run.examined(tier, draft, checks, signals)
+    return rule(run.request, run.plan, tier, checks, signals, run.rules.gates)
+
+
+def finish(run: Run, choice: Choice, *, keep: bool) -> Part[Answer]:
+    """Write the decision down, send the shadows off, hand the answer back."""
+    decision = run.decision(choice.served, choice.tier, choice.ruling)
+    entry = None
+    if keep and choice.ruling.serve and choice.served != "failed over":
+        entry = Entry(
+            draft=choice.draft, confidence=choice.ruling.confidence, certificate=choice.ruling.certificate
+        )
+    kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=entry)
+    if run.plan.shadows:
+        yield Spawn(flow=shadow(run.in_shadow()))
+    return Answer(draft=choice.draft, decision=decision if kept else run.unrecorded(decision))
+
+
+def shadow(run: Run) -> Flow:
+    """Ask closed tiers off the caller's path: the only way in which a gate can ever open."""
+    for tier in run.plan.shadows:
+        try:
+            draft = yield from attempt(run, tier, tier, "whole")
+        except CascadeError as error:
+            run.blame(error)
+            continue
+        yield from gate(run, tier, draft)
+    yield Keep(request=run.request, outcome=run.outcome(run.aside(), shadow=True))
+    return run.spent
+
+
+def _stored(hit: Hit) -> Choice:
+    ruling = Ruling(
+        serve=True,
+        served="cached",
+        why="an identical request was under way" if hit.shared else f"{hit.kind} hit",
+        confidence=hit.confidence,
+        certificate=hit.certificate,
+    )
+    # The stored answer has been paid for already: what it cost then is not a cost of this request.
+    return Choice("cache", "cached", hit.draft, ruling)
+
+
+def _pause(run: Run, error: UpstreamError, turn: int) -> float:
+    """Seconds before the next try: what the provider asked for, else doubling with full jitter."""
+    if error.retry_after is not None:
+        return error.retry_after
+    jitter = coin(run.rules.policy.audit.salt, f"pause {len(run.steps)}", run.request.id)
+    return float(FIRST_PAUSE * 2**turn * (0.5 + jitter))

@@ -1,0 +1,112 @@
+"""Which gates are open: policy and lock compiled once, so that a request only looks things up.
+
+A gate serves only while a certificate that covers exactly the open gates is valid: a joint promise
+does not survive the closing of one of its gates.
+"""
+
+from __future__ import annotations
+
+from cascade.confidence import Scorer
+from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity
+from cascade.policy import Policy
+from cascade.types import Record
+
+ROUTED = "routed"
+"""Signal set under which a routed slice's gate is filed: it reads no signal."""
+
+
+class OpenGate(Record, frozen=True, kw_only=True):
+    """A gate with the scorer that it needs and the certificate under which it may serve."""
+
+    gate: Gate
+    scorer: Scorer | None
+    certificate: Certificate
+
+
+class Gates:
+    """The open gates of one policy under one lock, and why the others are closed.
+
+    ``closed`` names gates that an alarm or a person has closed. ``reasons`` maps each closed
+    gate's or void certificate's id to a sentence.
+    """
+
+    def __init__(self, policy: Policy, lock: Lock | None, *, closed: frozenset[str] = frozenset()) -> None:
+        self.reasons: dict[str, str] = {}
+        self._open: dict[tuple[str, str, str], OpenGate] = {}
+        self._tiers: set[tuple[str, str]] = set()
+        self._own = {(gate.tier, gate.slice) for gate in lock.gates} if lock is not None else set()
+        if lock is not None:
+            self._compile(policy, lock, closed)
+
+    def find(self, tier: str, slice_name: str, signal_set: str) -> OpenGate | None:
+        """The open gate for a draft, the slice's own before the pooled one; None when closed."""
+        return self._open.get((tier, self._population(tier, slice_name), signal_set))
+
+    def any_open(self, tier: str, slice_name: str) -> bool:
+        """Could any draft of this tier be served in this slice?"""
+        return (tier, self._population(tier, slice_name)) in self._tiers
+
+    def _population(self, tier: str, slice_name: str) -> str:
+        """A slice with a gate of its own, open or closed, is not part of the pooled population."""
+        return slice_name if (tier, slice_name) in self._own else ANY_SLICE
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _compile(self, policy: Policy, lock: Lock, closed: frozenset[str]) -> None:
+        scorers = {scorer.id: scorer for scorer in lock.scorers}
+        gates = {gate.id: gate for gate in lock.gates}
+        for gate in gates.values():
+            reason = _why_closed(gate, scorers, closed)
+            if reason:
+                self.reasons[gate.id] = reason
+        now = identity(policy)
+        for certificate in lock.certificates:
+            void = self._why_void(certificate, policy, gates, now)
+            if void:
+                self.reasons[certificate.id] = void
+                continue
+            for gate in (gates[name] for name in certificate.gates):
+                self._admit(OpenGate(gate=gate, scorer=scorers.get(gate.scorer or ""), certificate=certificate))
+        for name in gates:
+            if name not in {g.gate.id for g in self._open.values()}:
+                self.reasons.setdefault(name, "no valid certificate covers it")
+
+    def _admit(self, found: OpenGate) -> None:
+        gate = found.gate
+        key = ROUTED if gate.routed else gate.signal_set
+        self._open.setdefault((gate.tier, gate.slice, key), found)
+        self._tiers.add((gate.tier, gate.slice))
+
+    def _why_void(
+        self, certificate: Certificate, policy: Policy, gates: dict[str, Gate], now: dict[str, str]
+    ) -> str:
+        target = policy.target
+        if certificate.kind != target.kind or certificate.level > target.level:
+            return f"promises {certificate.kind} {certificate.level}, the policy asks {target.kind} {target.level}"
+        if certificate.confidence < target.confidence:
+            return f"has confidence {certificate.confidence}, the policy asks {target.confidence}"
+        for part, was in certificate.identity.items():
+            if now.get(part) != was:
+                return f"{part} is not what it was certified with"
+        for name in certificate.gates:
+            if name not in gates:
+                return f"covers {name}, which the lock does not hold"
+            if name in self.reasons:
+                return f"covers {name}, which is closed: {self.reasons[name]}"
+        return ""
+
+
+def _why_closed(gate: Gate, scorers: dict[str, Scorer], closed: frozenset[str]) -> str:
+    if gate.id in closed:
+        return "closed by an alarm or by hand"
+    if gate.routed:
+        return ""
+    if gate.threshold is None:
+        return "nothing was certified for it"
+    scorer = scorers.get(gate.scorer or "")
+    if scorer is None:
+        return f"its scorer {gate.scorer!r} is not in the lock"
+    if (scorer.tier, scorer.signal_set) != (gate.tier, gate.signal_set):
+        return f"its scorer {scorer.id!r} was fitted for {scorer.tier} with {scorer.signal_set}"
+    return ""

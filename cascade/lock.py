@@ -1,0 +1,146 @@
+"""The machine's file: scorers, gates and the table of certificates, with their provenance.
+
+Calibration writes a lock, a person reads it in a review, and ``decide`` only ever reads it. A
+policy without a lock escalates everything that is cascaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from cascade.confidence import Scorer
+from cascade.errors import PolicyError
+from cascade.policy import Policy, Tier
+from cascade.types import Record
+
+LOCK_VERSION = 1
+ANY_SLICE = "*"
+"""A gate of this slice serves every declared slice that has no gate of its own."""
+
+
+class Gate(Record, frozen=True, kw_only=True):
+    """One door: drafts of ``tier`` in ``slice`` with exactly ``signal_set``.
+
+    A draft passes when its score is at least ``threshold`` (log-odds); a None threshold is closed.
+    A ``routed`` gate has no scorer and passes everything that the hard checks passed.
+    """
+
+    id: str
+    tier: str
+    slice: str = ANY_SLICE
+    signal_set: str = ""
+    scorer: str | None = None
+    threshold: float | None = None
+    routed: bool = False
+
+
+class Certificate(Record, frozen=True, kw_only=True):
+    """A promise and its evidence. It covers exactly the gates it lists, and only together.
+
+    ``level`` is the promised ``max_error`` or ``max_regret``, ``delta`` the share of the error
+    budget it spent, ``judged`` the rows it was tested on, ``accepted`` how many of them the gates
+    would serve, ``bad`` the unacceptable (or regretted) ones among them, ``bound`` the upper
+    confidence limit that the test reached. ``identity`` maps each declared part to its digest.
+    """
+
+    id: str
+    gates: list[str]
+    kind: Literal["error", "regret"]
+    level: float
+    confidence: float
+    delta: float
+    method: str
+    population: str
+    judged: int
+    accepted: int
+    bad: int
+    bound: float
+    judge: str
+    issued_at: str
+    identity: dict[str, str] = {}
+
+
+class Lock(Record, frozen=True, kw_only=True):
+    """A whole lock. ``outcomes`` is the digest of the labelled rows it was fitted from."""
+
+    policy: str
+    scorers: list[Scorer] = []
+    gates: list[Gate] = []
+    certificates: list[Certificate] = []
+    outcomes: str = ""
+    notes: list[str] = []
+    version: int = LOCK_VERSION
+
+
+def lock_path(policy_path: Path) -> Path:
+    """``support.lock.json`` for ``support.toml``."""
+    return policy_path.with_suffix(".lock.json")
+
+
+def load_lock(path: Path) -> Lock | None:
+    """The lock of a policy, or None when there is no file. ``PolicyError`` when it does not hold."""
+    try:
+        body = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PolicyError(f"cannot be read: {error.strerror}", file=str(path)) from None
+    try:
+        version = msgspec.json.decode(body, type=_Versioned).version
+        if version > LOCK_VERSION:
+            raise PolicyError(
+                f"was written by a newer release (lock version {version}, this one reads up to "
+                f"{LOCK_VERSION}); upgrade cascade-gate or calibrate again",
+                file=str(path),
+            )
+        return msgspec.json.decode(body, type=Lock)
+    except msgspec.MsgspecError as error:
+        raise PolicyError(f"is not a lock: {error}; calibrate again", file=str(path)) from None
+
+
+def save_lock(path: Path, lock: Lock) -> None:
+    """Write a lock in one step: a reader sees the old file or the new one, never a part."""
+    body = msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(body)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def identity(policy: Policy) -> dict[str, str]:
+    """What a certificate is bound to: a digest of each *declared* part. A change voids it.
+
+    What a provider reports (``system_fingerprint``) is not in here: it takes several values across
+    identical calls and is an early warning at most.
+    """
+    parts = {f"tier:{tier.name}": digest(declared(tier)) for tier in policy.tiers}
+    slices = {name: s.model_dump(mode="json") for name, s in policy.slices.items()}
+    parts["slices"] = digest({"slices": slices, "stakes": [s.model_dump(mode="json") for s in policy.stakes]})
+    return parts
+
+
+def declared(tier: Tier) -> dict[str, Any]:
+    """The parts of a tier that make its answers what they are; prices and timeouts do not."""
+    return tier.model_dump(mode="json", include={"model", "params", "prompt", "prompts"})
+
+
+def digest(value: Any) -> str:
+    """Sixteen hex digits of a canonical encoding."""
+    body = msgspec.json.encode(value, order="deterministic")
+    return hashlib.blake2b(body, digest_size=8).hexdigest()
+
+
+class _Versioned(msgspec.Struct):
+    version: int = LOCK_VERSION

@@ -1,0 +1,145 @@
+"""The real things behind a flow's asks: transport, cache, ledger, the user's checks and signals.
+
+Nothing here decides anything. What breaks here is counted in ``faults`` and turned into the answer
+that costs the caller nothing but money: a miss, an abstention, an unrecorded decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from cascade.asks import Ask, Call, Check, Flow, Keep, Lookup, Measure, Spawn, Transport, UserSignal, Wait
+from cascade.cache import Cache
+from cascade.checks import UserCheck, run_check
+from cascade.errors import CascadeError, UpstreamError
+from cascade.ledger import Ledger
+from cascade.types import CheckResult, Draft, Entry, Hit, Record
+
+
+class Join(Record, frozen=True, kw_only=True):
+    """Wait for an identical request that is under way; a driver's own ask, never a flow's."""
+
+    future: Any
+    key: str
+    patience: float | None
+
+
+class Parts:
+    """What one engine works with. ``spawn`` starts a flow off the caller's path."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        cache: Cache | None,
+        ledger: Ledger,
+        checks: Mapping[str, UserCheck],
+        signals: Mapping[str, UserSignal],
+        spawn: Callable[[Flow], None],
+    ) -> None:
+        self.transport = transport
+        self.cache = cache
+        self.ledger = ledger
+        self.faults: Counter[str] = Counter()
+        self._checks = checks
+        self._signals = signals
+        self._spawn = spawn
+        self._flights: dict[str, Future[Entry | None]] = {}
+        self._lock = threading.Lock()
+
+    def perform(self, ask: Ask) -> Any:
+        """Answer what needs no event loop, in the thread that asks."""
+        if isinstance(ask, Keep):
+            return self._keep(ask)
+        if isinstance(ask, Check):
+            return self._check(ask)
+        if isinstance(ask, Measure):
+            return self._measure(ask)
+        if isinstance(ask, Spawn):
+            return self._spawn(ask.flow)
+        raise TypeError(f"no driver answers {type(ask).__name__} here")
+
+    async def wait(self, ask: Ask | Join) -> Any:
+        """Answer what has to be waited for. Whatever a transport throws becomes an ``UpstreamError``."""
+        if isinstance(ask, Call):
+            return await self._call(ask)
+        if isinstance(ask, Join):
+            return await self._joined(ask)
+        if isinstance(ask, Wait):
+            return await asyncio.sleep(ask.seconds)
+        return await asyncio.to_thread(self.perform, ask)
+
+    def lookup(self, ask: Lookup) -> Hit | Join | str | None:
+        """A hit; an identical request to wait for; the key of a flight that now begins; or None."""
+        if self.cache is None:
+            return None
+        hit = self.cache.lookup(ask.request)
+        if hit is not None or not self.cache.cacheable(ask.request):
+            return hit
+        key = self.cache.key(ask.request)
+        with self._lock:
+            under_way = self._flights.get(key)
+            if under_way is None:
+                self._flights[key] = Future()
+                return key
+        return Join(future=under_way, key=key, patience=ask.patience)
+
+    def land(self, key: str, entry: Entry | None) -> None:
+        """The flight of this key has ended: those who waited get its answer, or go on alone."""
+        with self._lock:
+            flight = self._flights.pop(key, None)
+        if flight is not None:
+            flight.set_result(entry)
+
+    async def _call(self, ask: Call) -> Draft:
+        try:
+            return await self.transport.complete(ask)
+        except CascadeError:
+            raise
+        except Exception as error:
+            self.faults[f"transport: {type(error).__name__}"] += 1
+            raise UpstreamError(
+                f"the transport to {ask.endpoint.model} broke: {type(error).__name__}", retryable=False
+            ) from error
+
+    async def _joined(self, ask: Join) -> Hit | None:
+        try:
+            entry = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(ask.future)), ask.patience)
+        except TimeoutError:
+            return None
+        if entry is None:
+            return None
+        return Hit(
+            key=ask.key,
+            draft=entry.draft,
+            kind="exact",
+            confidence=entry.confidence,
+            certificate=entry.certificate,
+            shared=True,
+        )
+
+    def _keep(self, ask: Keep) -> bool:
+        if ask.store is not None and self.cache is not None:
+            self.cache.keep(ask.request, ask.store)
+        kept = self.ledger.append(ask.outcome)
+        if not kept:
+            self.faults["unrecorded"] += 1
+        return kept
+
+    def _check(self, ask: Check) -> CheckResult:
+        check = self._checks.get(ask.name)
+        if check is None:
+            return CheckResult(name=ask.name, outcome="abstain", detail="no such check was given")
+        return run_check(ask.name, check, ask.request, ask.draft)
+
+    def _measure(self, ask: Measure) -> dict[str, float] | None:
+        try:
+            return self._signals[ask.name].measure(ask.request, ask.draft)
+        except Exception as error:
+            self.faults[f"signal {ask.name}: {type(error).__name__}"] += 1
+            return None

@@ -1,0 +1,343 @@
+"""The person's file: tiers, target, slices, checks, cache, audit, budgets. No command rewrites it.
+
+A policy states a target and a confidence, never a threshold; thresholds live in the lock beside it.
+Pydantic rather than msgspec here, because its errors name the field that is wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from cascade.errors import ConfigError, PolicyError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+AUDIT_FLOOR = 0.01
+"""Least probability of a label: a row that could never be drawn can never be corrected for."""
+
+
+class Section(BaseModel):
+    """Base of the policy's tables: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Price(Section):
+    """Dollars a million tokens. ``cached_input`` defaults to ``input``: a discount is never guessed."""
+
+    input: Annotated[float, Field(ge=0.0)]
+    output: Annotated[float, Field(ge=0.0)]
+    cached_input: Annotated[float, Field(ge=0.0)] | None = None
+
+
+class Target(Section):
+    """What is promised: at most ``max_error`` of what is served cheap is unacceptable, or at most
+    ``max_regret`` is lost against always-frontier over all traffic; each with ``confidence``.
+    """
+
+    max_error: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    max_regret: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+
+    @model_validator(mode="after")
+    def _one(self) -> Target:
+        if (self.max_error is None) == (self.max_regret is None):
+            raise ValueError("state exactly one of max_error and max_regret")
+        return self
+
+    @property
+    def kind(self) -> Literal["error", "regret"]:
+        """Which of the two is promised."""
+        return "error" if self.max_error is not None else "regret"
+
+    @property
+    def level(self) -> float:
+        """The promised level, in [0, 1]."""
+        return self.max_error if self.max_error is not None else self.max_regret or 0.0
+
+
+class Model(Section):
+    """Where a call goes. ``base_url`` chooses the direct transport, else litellm finds the provider."""
+
+    model: Annotated[str, Field(min_length=1)]
+    base_url: str | None = None
+    api_key_env: str | None = None
+    price: Price | None = None
+    params: dict[str, Any] = {}
+
+
+class Fallback(Model):
+    """Another model for when the tier's own fails.
+
+    On any tier but the last a fallback is used only when ``same_model`` says that it is the same
+    model at another provider: the certificate speaks about that model and no other.
+    """
+
+    same_model: bool = False
+
+
+class Tier(Model):
+    """A model *with* its parameters and its prompt; two tiers may share a model.
+
+    ``prompt`` replaces the request's system message, ``prompts`` does so for single slices;
+    ``{system}`` in either stands for the caller's own. ``rescue_max_tokens`` allows one second try
+    with a larger budget after an answer that was empty and truncated, billed and silent.
+    """
+
+    name: Name
+    prompt: str | None = None
+    prompts: dict[str, str] = {}
+    logprobs: bool = True
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0
+    timeout: Positive = 60.0
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    rescue_max_tokens: Annotated[int, Field(gt=0)] | None = None
+    fallbacks: list[Fallback] = []
+
+
+class When(Section):
+    """Which requests a rule means: all of what is stated must hold, and something must be stated."""
+
+    slice: str | None = None
+    stakes: str | None = None
+    metadata: dict[str, str] = {}
+    pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> When:
+        if not (self.slice or self.stakes or self.metadata or self.pattern):
+            raise ValueError("a rule states at least one of slice, stakes, metadata, pattern")
+        return self
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+
+class Slice(Section):
+    """A part of the traffic with its own promise.
+
+    ``route`` names the one tier that this work goes to (structured, well-defined work); without
+    it the slice is cascaded. ``require_context`` names metadata without which severity cannot be
+    judged: such a request escalates, or is flagged where ``missing_context`` says so.
+    """
+
+    when: When | None = None
+    route: str | None = None
+    require_context: list[str] = []
+    missing_context: Literal["escalate", "flag"] = "escalate"
+
+
+class Stakes(Section):
+    """Requests that must have at least this tier: cheaper ones are not asked, whatever any
+    confidence would say. A tier that is not the last one still needs its certificate.
+    """
+
+    when: When
+    tier: str
+
+
+class UserCheck(Section):
+    """A hard check of the user's own: a ``command``, or a callable of that name given in code."""
+
+    name: Name
+    command: list[str] | None = None
+    timeout: Positive = 60.0
+    slices: list[str] = []
+    tiers: list[str] = []
+
+
+class CachePolicy(Section):
+    """Exact hits; semantic ones stay off until a gate for them is certified.
+
+    ``max_temperature``: a request that samples hotter than this wants a new answer each time. A
+    request that states no temperature counts as 1.0, the providers' default.
+    """
+
+    enabled: bool = True
+    ttl: Positive | None = 86_400.0
+    size_limit_mb: Positive = 256.0
+    max_temperature: Annotated[float, Field(ge=0.0)] = 0.0
+    tools: bool = False
+
+
+class Audit(Section):
+    """Share of accepted and of escalated answers that a judge will see; never below the floor."""
+
+    accepted: Annotated[float, Field(ge=AUDIT_FLOOR, le=1.0)] = 0.05
+    escalated: Annotated[float, Field(ge=AUDIT_FLOOR, le=1.0)] = 0.05
+    salt: str = ""
+
+
+class Observe(Section):
+    """Observe mode: the cheap tiers answer ``rate`` of the requests off the caller's path."""
+
+    rate: Share = 1.0
+    ceiling_usd_a_day: Positive | None = None
+
+
+class Explore(Section):
+    """How often a closed tier is asked off the caller's path, so that its gate can ever open."""
+
+    rate: Annotated[float, Field(ge=AUDIT_FLOOR, le=1.0)] = 0.05
+    ceiling_usd_a_day: Positive | None = None
+
+
+class Budget(Section):
+    """Ceilings of one request, over all its steps."""
+
+    max_cost_usd: Positive | None = None
+    deadline_s: Positive | None = None
+
+
+class LedgerPolicy(Section):
+    """What of a request's content the ledger keeps: all, a keyed hash of the question, or nothing."""
+
+    content: Literal["full", "hashed", "none"] = "full"
+    store: str | None = None
+
+
+class SignalPolicy(Section):
+    """Which signal sets get a scorer and a share of the error budget, and which signals may cost.
+
+    A set is a list of families. A draft whose set is not declared escalates.
+    """
+
+    sets: list[list[str]] = [["logprobs", "text"]]
+    user: list[Name] = []
+
+
+class Policy(Section):
+    """A whole policy. ``tiers`` stand cheapest first; the last one is the frontier."""
+
+    name: Name
+    mode: Literal["observe", "enforce"] = "enforce"
+    rollout: Annotated[float, Field(ge=0.0, le=100.0)] = 100.0
+    target: Target
+    tiers: Annotated[list[Tier], Field(min_length=1)]
+    slices: dict[str, Slice] = {}
+    stakes: list[Stakes] = []
+    checks: list[UserCheck] = []
+    signals: SignalPolicy = SignalPolicy()
+    cache: CachePolicy = CachePolicy()
+    audit: Audit = Audit()
+    observe: Observe = Observe()
+    explore: Explore = Explore()
+    budget: Budget = Budget()
+    ledger: LedgerPolicy = LedgerPolicy()
+
+    @model_validator(mode="after")
+    def _names_hold(self) -> Policy:
+        names = [tier.name for tier in self.tiers]
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(f"tier named twice: {', '.join(sorted(doubled))}")
+        named = [(f"slices.{name}.route", s.route) for name, s in self.slices.items() if s.route]
+        named += [(f"stakes.{i}.tier", rule.tier) for i, rule in enumerate(self.stakes)]
+        named += [(f"checks.{c.name}.tiers", tier) for c in self.checks for tier in c.tiers]
+        for where, tier in named:
+            if tier not in names:
+                raise ValueError(f"{where} names no tier: {tier!r}{nearest(tier, names)}")
+        return self
+
+    @property
+    def last(self) -> Tier:
+        """The frontier: the only tier that may serve without a certificate."""
+        return self.tiers[-1]
+
+    def tier(self, name: str) -> Tier:
+        """The tier of that name; ``ConfigError`` when there is none."""
+        for tier in self.tiers:
+            if tier.name == name:
+                return tier
+        names = [tier.name for tier in self.tiers]
+        raise ConfigError(f"policy {self.name!r} has no tier {name!r}{nearest(name, names)}")
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """``; did you mean 'x'?`` when some name is close, else the names there are."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names) or 'none'}"
+
+
+def load_policy(path: str | Path) -> Policy:
+    """Read a policy file. ``PolicyError`` names the file, the field, and what would be right."""
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            table = tomllib.load(stream)
+    except OSError as error:
+        raise PolicyError(f"cannot be read: {error.strerror}", file=str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PolicyError(f"is not TOML: {error}", file=str(path)) from None
+    return parse_policy(table, file=str(path))
+
+
+def parse_policy(table: dict[str, Any], *, file: str = "") -> Policy:
+    """A policy out of a table, with the same errors as a file."""
+    try:
+        return Policy.model_validate({"name": Path(file).stem or "policy", **table})
+    except ValidationError as error:
+        raise _explained(error, file) from None
+
+
+def _explained(error: ValidationError, file: str) -> PolicyError:
+    errors = error.errors(include_url=False, include_context=False)
+    # A misspelt key also leaves the right one missing: the misspelling is the mistake to name.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    loc = first["loc"]
+    field = ".".join(str(part) for part in loc)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        names = list(_section_at(loc[:-1]).model_fields)
+        message = f"no such key{nearest(str(loc[-1]), names)}"
+    elif first["type"] not in ("missing", "value_error"):
+        message = f"{message} (found {_shown(first.get('input'))})"
+    more = error.error_count() - 1
+    if more:
+        message += f" (and {more} more)"
+    return PolicyError(message, file=file, field=field)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _section_at(loc: tuple[int | str, ...]) -> type[Section]:
+    """The section class at an error's location, found by walking the annotations."""
+    section: type[Section] = Policy
+    for part in loc:
+        field = section.model_fields.get(part) if isinstance(part, str) else None
+        inner = _sections_in(field.annotation) if field is not None else []
+        section = inner[0] if inner else section
+    return section
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [s for arg in getattr(annotation, "__args__", ()) for s in _sections_in(arg)]
+
+
+def store_folder(policy: Policy, path: Path | None) -> Path:
+    """Where ledger and cache live: ``CASCADE_STORE``, the policy's ``store``, or ``.cascade/`` beside it."""
+    chosen = os.environ.get("CASCADE_STORE") or policy.ledger.store
+    if chosen:
+        return Path(chosen).expanduser()
+    return (path.parent if path is not None else Path()) / ".cascade"

@@ -1,0 +1,281 @@
+"""One request under way: what has been done for it, what it has cost, and what is left of its budget.
+
+The only mutable thing of a request. The flow writes into it and reads it; nobody else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from cascade.asks import Call, Deliver
+from cascade.decide import Plan, Ruling, audit_probability, plan
+from cascade.errors import BudgetError, CascadeError, UpstreamError
+from cascade.gates import Gates
+from cascade.ladder import Ladder
+from cascade.policy import Model, Policy, Tier, UserCheck
+from cascade.types import (
+    CheckResult,
+    Decision,
+    Draft,
+    ModelOutcome,
+    Outcome,
+    Record,
+    Request,
+    Served,
+    Signals,
+    Step,
+)
+
+Clock = Callable[[], float]
+
+
+class Rules(Record, frozen=True, kw_only=True):
+    """One consistent view of policy, open gates and ladder; replaced as a whole on a reload."""
+
+    policy: Policy
+    gates: Gates
+    ladder: Ladder
+
+
+class Run:
+    """State of one request.
+
+    ``clock`` gives seconds on a monotonic scale, ``at`` is the wall-clock time of the request in
+    seconds since 1970. ``shadows`` says whether work off the caller's path may still be paid for.
+    """
+
+    __slots__ = (
+        "_clock", "_deadline", "_fault", "at", "flags", "models", "plan", "request", "rules", 
+        "spent", "steps", "stream",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        rules: Rules,
+        request: Request,
+        *,
+        clock: Clock,
+        at: float,
+        stream: bool = False,
+        shadows: bool = True,
+    ) -> None:
+        self.rules = rules
+        self.request = request
+        self.stream = stream
+        self.at = at
+        self.flags: list[str] = []
+        self.plan: Plan = self._plan(shadows)
+        self.steps: list[Step] = []
+        self.models: dict[str, ModelOutcome] = {}
+        self.spent = 0.0
+        self._fault: CascadeError = UpstreamError("no model was asked")
+        self._clock = clock
+        limit = rules.policy.budget.deadline_s
+        self._deadline = None if limit is None else clock() + limit
+
+    def note(self, step: Step) -> None:
+        """Write down a step; its cost counts against the request's ceiling."""
+        self.steps.append(step)
+        self.spent += step.cost or 0.0
+
+    def left(self) -> float | None:
+        """Seconds until the deadline, or None without one."""
+        return None if self._deadline is None else self._deadline - self._clock()
+
+    def now(self) -> float:
+        """Seconds on the run's monotonic clock."""
+        return self._clock()
+
+    def delivery(self, tier: Tier) -> Deliver:
+        """A draft that may still be rejected is held; only what cannot be rejected goes out live."""
+        if not self.stream:
+            return "whole"
+        rejectable = tier is not self.plan.tiers[-1] or bool(self.user_checks(tier))
+        return "held" if rejectable else "live"
+
+    def user_checks(self, tier: Tier) -> list[UserCheck]:
+        """The user's own checks that apply to this tier and slice."""
+        return [
+            check
+            for check in self.rules.policy.checks
+            if (not check.tiers or tier.name in check.tiers)
+            and (not check.slices or self.plan.slice in check.slices)
+        ]
+
+    def call(self, tier: Tier, model: Model, deliver: Deliver, max_tokens: int | None = None) -> Call:
+        """The next call of this tier. ``BudgetError`` when a ceiling of the user's forbids it."""
+        self._afford(tier, model)
+        timeout, left = tier.timeout, self.left()
+        if left is not None:
+            if left <= 0:
+                raise BudgetError(f"the deadline of {self.rules.policy.budget.deadline_s} s has passed")
+            # A cheap tier may use half of what is left: the request must still reach the last one.
+            timeout = min(timeout, left if tier is self.plan.tiers[-1] else left / 2)
+        return self.rules.ladder.call(self.request, self.plan.slice, tier, model, deliver, timeout, max_tokens)
+
+    def failed(self, tier: Tier, model: Model, error: UpstreamError, seconds: float) -> None:
+        """Write down a call that ended in an error, with what it cost as far as anybody knows."""
+        self.note(
+            Step(
+                kind="call",
+                outcome="error",
+                tier=tier.name,
+                model=model.model,
+                cost=error.cost if error.cost is not None else (None if error.billed else 0.0),
+                latency=seconds,
+                billed=error.billed,
+                detail=str(error),
+            )
+        )
+
+    def drafted(self, tier: Tier, draft: Draft, outcome: str = "ok") -> None:
+        """Write down a call that was answered."""
+        self.note(
+            Step(
+                kind="call",
+                outcome=outcome,
+                tier=tier.name,
+                model=draft.model,
+                cost=draft.cost,
+                latency=draft.latency,
+                usage=draft.usage,
+                billed=True,
+            )
+        )
+
+    def examined(self, tier: Tier, draft: Draft, checks: list[CheckResult], signals: Signals | None) -> None:
+        """Keep what the ledger needs of a draft so that replay can answer for it later."""
+        self.models[tier.name] = ModelOutcome(
+            answer=draft.text,
+            checks=checks,
+            signals=signals.values if signals is not None else {},
+            families=list(signals.families) if signals is not None else None,
+            finish_reason=draft.finish_reason,
+            tool_calls=draft.tool_calls,
+            prompt_tokens=draft.usage.prompt_tokens,
+            completion_tokens=draft.usage.completion_tokens,
+            cached_prompt_tokens=draft.usage.cached_tokens or None,
+            cost=draft.cost,
+            latency_ms=draft.latency * 1e3,
+            model=draft.model,
+            fingerprint=draft.fingerprint,
+        )
+
+    def broken(self, tier: Tier, error: Exception) -> Ruling:
+        """The ruling of a gate that failed itself: the request may not fail with it."""
+        self.flags.append(f"gate broke on {tier.name}: {type(error).__name__}")
+        last = tier is self.plan.tiers[-1]
+        served: Served = "escalated" if last else "accepted"
+        return Ruling(serve=last, served=served, why=f"the gate broke ({type(error).__name__})")
+
+    def blame(self, error: CascadeError) -> None:
+        """Remember the latest reason why no answer was had."""
+        self._fault = error
+
+    def refuse(self, tier: Tier, why: str) -> None:
+        """Remember that a draft was had and not served."""
+        self._fault = UpstreamError(f"{tier.name}: {why}", provider=tier.model, billed=True, retryable=False)
+
+    def exhausted(self) -> CascadeError:
+        """The error for a request that nobody answered: the last fault, and all that was billed."""
+        fault = self._fault
+        calls = [step for step in self.steps if step.kind == "call"]
+        unknown = any(step.cost is None for step in calls)
+        spent = f"billed for this request: {self.spent:.6f} USD{' or more' if unknown else ''}"
+        if not isinstance(fault, UpstreamError):
+            return type(fault)(f"{fault}; {spent}")
+        return UpstreamError(
+            f"{fault}; {len(calls)} calls, {spent}",
+            provider=fault.provider,
+            status=fault.status,
+            billed=True if any(step.billed for step in calls) else fault.billed,
+            retry_after=fault.retry_after,
+            retryable=fault.retryable,
+            delivered=fault.delivered,
+            cost=self.spent,
+        )
+
+    def decision(self, served: Served, served_by: str, ruling: Ruling) -> Decision:
+        """The one decision that this request leaves behind."""
+        made, policy = self.plan, self.rules.policy
+        return Decision(
+            id=self.request.id,
+            at=self.at,
+            policy=policy.name,
+            mode=made.mode,
+            slice=made.slice,
+            served=served,
+            served_by=served_by,
+            why=ruling.why,
+            confidence=ruling.confidence,
+            threshold=ruling.threshold,
+            certificate=ruling.certificate,
+            audit_probability=audit_probability(policy, served),
+            explore_probability=made.explore_probability,
+            steps=self.steps,
+            flags=[*made.flags, *self.flags],
+        )
+
+    def failure(self, error: CascadeError) -> Decision:
+        """The decision of a request that ended in an error."""
+        return self.decision("failed", "", Ruling(serve=False, served="failed", why=str(error)))
+
+    def aside(self) -> Decision:
+        """What was asked in the shadow: served to nobody, but paid for."""
+        return self.decision("shadow", "", Ruling(serve=False, served="shadow", why="off the caller's path"))
+
+    def unrecorded(self, decision: Decision) -> Decision:
+        """The same decision for the caller, marked: the ledger could not take it."""
+        return msgspec.structs.replace(decision, flags=[*decision.flags, "unrecorded"])
+
+    def outcome(self, decision: Decision | None, *, shadow: bool = False) -> Outcome:
+        """The ledger's row: of the request itself, or of what was asked in its shadow."""
+        request = self.request
+        return Outcome(
+            id=f"{request.id}.shadow" if shadow else request.id,
+            slice=self.plan.slice,
+            models=self.models,
+            messages=None if shadow else request.messages,
+            params={} if shadow else request.params,
+            tenant=request.tenant,
+            metadata={} if shadow else request.metadata,
+            stakes=request.stakes,
+            decision=decision,
+            shadow_of=request.id if shadow else None,
+        )
+
+    def in_shadow(self) -> Run:
+        """A run of its own for the tiers that are asked off the caller's path."""
+        aside = Run(self.rules, self.request, clock=self._clock, at=self.at)
+        aside.plan = self.plan
+        return aside
+
+    def _plan(self, shadows: bool) -> Plan:
+        policy = self.rules.policy
+        try:
+            made = plan(self.request, policy, self.rules.gates)
+        except Exception as error:
+            self.flags.append(f"planning broke: {type(error).__name__}")
+            return Plan(slice=self.request.slice or "", mode=policy.mode, tiers=[policy.last], why="planning broke")
+        if shadows or not made.explore_probability:
+            return made
+        # Known before the coin is thrown, so the probability of being asked today really is zero.
+        self.flags.append("shadow ceiling reached")
+        return msgspec.structs.replace(made, shadows=[], explore_probability=0.0)
+
+    def _afford(self, tier: Tier, model: Model) -> None:
+        ceiling = self.rules.policy.budget.max_cost_usd
+        if ceiling is None:
+            return
+        ladder, last = self.rules.ladder, self.plan.tiers[-1]
+        needed = ladder.estimate(self.request, tier, model)
+        if tier is not last:
+            needed += ladder.estimate(self.request, last, last)
+        if self.spent + needed > ceiling:
+            raise BudgetError(
+                f"tier {tier.name!r} would pass the ceiling of {ceiling} USD a request: "
+                f"{self.spent:.6f} spent, about {needed:.6f} more needed"
+            )
+
