@@ -134,7 +134,7 @@ def examine(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
         result: CheckResult = yield Check(name=check.name, request=run.request, draft=draft)
         run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))
         checks.append(result)
-    signals = measure(run.request, draft)
+    signals = draft.measured or measure(run.request, draft)
     for name in run.rules.policy.signals.user:
         values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
         signals = extend(signals, name, values)

@@ -48,10 +48,13 @@ import math
 import re
 import string
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from operator import mul
 
 from cascade.types import Draft, Message, Request, Signals
+
+FREE = frozenset({"logprobs", "text", "top"})
+"""The families that need nothing but the draft as it comes."""
 
 HEDGES = frozenset(
     b"maybe perhaps possibly probably presumably apparently seemingly arguably likely unlikely might"
@@ -66,7 +69,7 @@ HEDGING_PHRASES = tuple(
 VERBAL_INSTRUCTION = (
     "End with a line of its own that says how likely your answer is to be right, as 'Confidence: N%'."
 )
-"""What to put into a prompt so that ``measure(..., verbal=True)`` finds the family ``verbal``."""
+"""What to put into a prompt so that the family ``verbal`` is there to be measured."""
 
 VERIFIER_QUESTION = (
     "Is your last message above a right and complete answer to what was asked? "
@@ -83,26 +86,20 @@ _CURLY_APOSTROPHE = "\u2019".encode()
 _VERBAL = re.compile(r"\W*confidence\W{1,6}(\d{1,3}(?:\.\d{1,9})?)\s*%\W*", re.IGNORECASE)
 
 
-def measure(request: Request, draft: Draft, *, verbal: bool = False) -> Signals:
-    """All free signals of a draft: families ``text``, ``logprobs``, ``top`` and ``verbal``.
+def measure(request: Request, draft: Draft, wanted: Container[str] = FREE) -> Signals:
+    """The free families of a draft, as far as they are wanted and there. Never raises.
 
-    ``verbal`` says that the policy asks for a stated confidence (``VERBAL_INSTRUCTION``). Off by
-    default, since a model that states one unasked would change the draft's signal set. Never raises.
+    ``wanted`` are the families of the policy's declared sets: what no scorer reads costs nothing, and
+    what a provider sends unasked does not change the draft's signal set. ``verbal`` is measured only
+    when named here, since a model may state a confidence that nobody asked for.
     """
-    values, words = _text(request, draft)
-    families = ["text"]
-    if verbal and (stated := _VERBAL.fullmatch(draft.text.rstrip().rpartition("\n")[2])):
-        share = float(stated[1]) / 100.0
-        if share <= 1.0:
-            values["verbal.confidence"] = share
-            families.append("verbal")
-    if draft.logprobs and (found := _logprobs(draft.logprobs, words)):
-        values |= found
-        families.append("logprobs")
-        if draft.top_logprobs and (found := _top(draft.top_logprobs, len(draft.logprobs))):
+    values: dict[str, float] = {}
+    families = []
+    for family, measured in _MEASURES.items():
+        if family in wanted and (found := measured(request, draft)):
             values |= found
-            families.append("top")
-    return Signals(values=values, families=tuple(sorted(families)))
+            families.append(family)
+    return Signals(values=values, families=tuple(families))
 
 
 def extend(signals: Signals, family: str, values: Mapping[str, float] | None) -> Signals:
@@ -178,46 +175,57 @@ def p_true(tokens: Mapping[str, float]) -> float | None:
     return true / (true + false)
 
 
-def _text(request: Request, draft: Draft) -> tuple[dict[str, float], int]:
-    """The family ``text``, and the number of words between blanks.
+def _text(request: Request, draft: Draft) -> dict[str, float]:
+    """The family ``text``.
 
     On bytes, where one C call lowers the case and drops punctuation, whatever the script: the same
     on ``str`` costs a dictionary look-up a character once a single curly quote is in the answer.
     """
-    text = draft.text
-    body = text.encode("utf-8", "replace")
-    plain = body.replace(_CURLY_APOSTROPHE, b"").translate(_LOWER, _PUNCTUATION)
-    words = plain.split()
+    body = draft.text.encode("utf-8", "replace")
+    words = body.replace(_CURLY_APOSTROPHE, b"").translate(_LOWER, _PUNCTUATION).split()
     count = len(words)
-    length = math.log1p(len(text))
     hedges = sum(map(HEDGES.__contains__, words))
     if count > 1:
         joined = b" %b " % b" ".join(words)
         hedges += sum(map(joined.count, HEDGING_PHRASES))
-    trigrams = max(count - 2, 1)
     distinct = len(set(zip(words, words[1:], words[2:], strict=False))) if count > 2 else 1
-    values = {
+    length = math.log1p(len(draft.text))
+    return {
         "text.length": length,
         "text.length_ratio": length - math.log1p(len(request.question)),
         "text.hedging": 100.0 * hedges / count if count else 0.0,
-        "text.repetition": 1.0 - distinct / trigrams,
+        "text.repetition": 1.0 - distinct / max(count - 2, 1),
         "text.digits": 1.0 - len(body.translate(None, _DIGITS)) / len(body) if body else 0.0,
         "text.asks_back": 1.0 if body.rstrip().endswith(b"?") else 0.0,
         "text.not_stop": 0.0 if draft.finish_reason == "stop" else 1.0,
     }
-    return values, count
 
 
-def _logprobs(logprobs: list[float], words: int) -> dict[str, float] | None:
-    """The family ``logprobs``, or None where they cannot be those of the whole answer.
+def _verbal(request: Request, draft: Draft) -> dict[str, float] | None:
+    """The family ``verbal``: the last line, if it has the form that ``VERBAL_INSTRUCTION`` asks for."""
+    stated = _VERBAL.fullmatch(draft.text.rstrip().rpartition("\n")[2])
+    share = float(stated[1]) / 100.0 if stated else math.inf
+    return {"verbal.confidence": share} if share <= 1.0 else None
 
-    No tokenizer in use has fewer tokens than there are words between blanks, so fewer
-    log-probabilities than words means that the provider left some out.
+
+def _covers(positions: int, draft: Draft) -> bool:
+    """Whether so many tokens can be the whole answer.
+
+    No tokenizer in use has fewer tokens than there are words between blanks; fewer positions than
+    words means that the provider left some out.
     """
+    return positions >= len(draft.text.split())
+
+
+def _logprobs(request: Request, draft: Draft) -> dict[str, float] | None:
+    """The family ``logprobs``, or None where they cannot be those of the whole answer."""
+    logprobs = draft.logprobs
+    if not logprobs:
+        return None
     ordered = sorted(logprobs)
-    total = sum(ordered)  # plain: a sum a few ulps off ranks drafts no differently, at a third of fsum
     count = len(ordered)
-    if not math.isfinite(total) or ordered[-1] > _ROUNDING or count < words:
+    total = sum(ordered)  # plain: a sum a few ulps off ranks drafts no differently, at a third of fsum
+    if not _covers(count, draft) or not math.isfinite(total) or ordered[-1] > _ROUNDING:
         return None
     return {
         "logprobs.mean": total / count,
@@ -239,13 +247,16 @@ def _quantile(ordered: list[float], share: float) -> float:
     return ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
 
 
-def _top(rows: list[list[float]], tokens: int) -> dict[str, float] | None:
+def _top(request: Request, draft: Draft) -> dict[str, float] | None:
     """The family ``top``, or None where a token lacks two alternatives or they are no probabilities.
 
     The entropy is that of the alternatives shown, renormalised: without, a token whose alternatives
     share little probability would look certain. Going down columns instead of row by row was tried
     and is no faster: 200 exponentials and their sums are the cost.
     """
+    rows = draft.top_logprobs
+    if not rows or len(rows) != len(draft.logprobs or rows) or not _covers(len(rows), draft):
+        return None
     entropies, margins = [], []
     try:
         for row in rows:
@@ -258,12 +269,12 @@ def _top(rows: list[list[float]], tokens: int) -> dict[str, float] | None:
     except (ValueError, OverflowError, IndexError):  # no mass; a log-probability over 709; one alternative
         return None
     total = sum(entropies)
-    if len(rows) != tokens or not math.isfinite(total):
+    if not math.isfinite(total):
         return None
     return {
         "top.first_margin": margins[0],
         "top.min_margin": min(margins),
-        "top.mean_entropy": total / tokens,
+        "top.mean_entropy": total / len(rows),
         "top.max_entropy": max(entropies),
     }
 
@@ -274,3 +285,12 @@ def _spoken(text: str) -> list[str]:
 
 def _jaccard(one: set[str], other: set[str]) -> float:
     return len(one & other) / len(one | other) if one or other else 1.0
+
+
+# In the order of their names, which is the order that ``Signals.families`` promises.
+_MEASURES: dict[str, Callable[[Request, Draft], dict[str, float] | None]] = {
+    "logprobs": _logprobs,
+    "text": _text,
+    "top": _top,
+    "verbal": _verbal,
+}

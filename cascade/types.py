@@ -60,30 +60,6 @@ def text_of(message: Message) -> str:
     return "\n".join(p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
 
 
-class Draft(Record, frozen=True, kw_only=True):
-    """What one model answered to one call, read once from the provider's own object.
-
-    ``logprobs`` holds the natural-log probability of each answer token; ``top_logprobs`` the
-    alternatives of each position, best first. Both are None where the provider gave none, which is
-    not the same as unsure. ``cost`` is None where no price is known. ``raw`` is the provider's own
-    object, handed back to the caller and never written to the ledger.
-    """
-
-    tier: str
-    model: str
-    text: str = ""
-    tool_calls: list[dict[str, Any]] = []
-    finish_reason: str | None = None
-    refusal: str | None = None
-    logprobs: list[float] | None = None
-    top_logprobs: list[list[float]] | None = None
-    usage: Usage = Usage()
-    cost: float | None = None
-    latency: float = 0.0
-    fingerprint: str | None = None
-    raw: Any = None
-
-
 class CheckResult(Record, frozen=True, kw_only=True):
     """Three-valued outcome of one hard check; ``abstain`` means that it could not tell."""
 
@@ -105,7 +81,34 @@ class Signals(Record, frozen=True, kw_only=True):
 
     @property
     def set_name(self) -> str:
+        """Name of the signal set."""
         return "+".join(self.families)
+
+
+class Draft(Record, frozen=True, kw_only=True):
+    """What one model answered to one call, read once from the provider's own object.
+
+    ``logprobs`` holds the natural-log probability of each answer token; ``top_logprobs`` the
+    alternatives of each position, best first. Both are None where the provider gave none, which is
+    not the same as unsure. ``cost`` is None where no price is known. ``measured`` holds signals
+    that were taken when a recorded answer was new. ``raw`` is the provider's own object, handed back
+    to the caller and never written to the ledger.
+    """
+
+    tier: str
+    model: str
+    text: str = ""
+    tool_calls: list[dict[str, Any]] = []
+    finish_reason: str | None = None
+    refusal: str | None = None
+    logprobs: list[float] | None = None
+    top_logprobs: list[list[float]] | None = None
+    usage: Usage = Usage()
+    cost: float | None = None
+    latency: float = 0.0
+    fingerprint: str | None = None
+    measured: Signals | None = None
+    raw: Any = None
 
 
 class Confidence(Record, frozen=True, kw_only=True):
@@ -191,6 +194,7 @@ class Decision(Record, frozen=True, kw_only=True):
 
     @property
     def cost_known(self) -> bool:
+        """Whether ``cost`` is all of it."""
         return all(step.cost is not None for step in self.steps)
 
 
@@ -238,6 +242,16 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
     model: str | None = None
     fingerprint: str | None = None
 
+    @property
+    def quality(self) -> float | None:
+        """In [0, 1]: the latest verdict's score or word, else what the data set brought; else None."""
+        if self.verdicts:
+            verdict = self.verdicts[-1]
+            return verdict.score if verdict.score is not None else float(verdict.acceptable)
+        if self.score is not None:
+            return self.score
+        return None if self.correct is None else float(self.correct)
+
 
 OUTCOME_VERSION = 1
 
@@ -246,7 +260,8 @@ class Outcome(Record, frozen=True, kw_only=True):
     """The hinge: written by the engine, labelled by judges, learned from, replayed.
 
     One record, one file format (JSON lines), one published JSON Schema. Recorded data sets that
-    bring only ``id``, ``slice``, ``query`` and ``models`` are read as they are.
+    bring only ``id``, ``slice``, ``query`` and ``models`` are read as they are. ``paraphrase_of``
+    names the row that asks the same in other words: the two are not independent evidence.
     """
 
     id: str
@@ -265,4 +280,5 @@ class Outcome(Record, frozen=True, kw_only=True):
     query_hash: str | None = None
     decision: Decision | None = None
     shadow_of: str | None = None
+    paraphrase_of: str | None = None
     version: int = OUTCOME_VERSION

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from cascade.cache.identity import Identity
 from cascade.cache.memory import Memory
-from cascade.cache.stored import Near, Stored, pack, unpack
+from cascade.cache.stored import Near, Stored, decodes, pack, unpack
 from cascade.errors import ConfigError
 from cascade.types import Entry, Hit, Request
 
@@ -42,9 +42,9 @@ class Cache:
     ``semantic_threshold`` is the cosine similarity from which a question in an identical context
     counts as the same one; infinity, the default, is off: nothing is embedded.
 
-    Whatever breaks is a miss, counted in ``faults``: ``key`` and ``encode`` (the request, the answer
-    holds something without a canonical form), ``open``, ``read``, ``write`` (the disk), ``refused``
-    and ``decode`` (rows that this package did not write), ``embed``, ``oversize``.
+    Whatever breaks is a miss, counted in ``faults``: ``key`` (the request has no canonical form),
+    ``encode`` (nor has the answer), ``oversize``, ``open``, ``read`` and ``write`` (the disk),
+    ``refused`` and ``decode`` (rows that this package did not write), ``embed``.
 
     Threads may share it. A forked child may go on using it. What another process stores is found at
     once by identity; one that it *removes or replaces* may be answered from the front until its
@@ -156,7 +156,7 @@ class Cache:
             return found
         try:
             found += self._store.check()
-            broken = sum(self._decoded(row) is None for _, row in self._store.rows())
+            broken = sum(not decodes(row) for _, row in self._store.rows())
         except Exception as error:
             return [*found, f"disk: {error}"]
         return found + ([f"disk: {broken} rows do not decode"] if broken else [])
@@ -178,31 +178,30 @@ class Cache:
     def _find(self, key: str) -> Stored | None:
         """The row if it is fresh: from the front, else from disk, where others may have renewed it."""
         row = self._front.get(key)
-        if row is not None and (stored := self._fresh(row)) is not None:
+        if row is not None and (stored := self._fresh(key, row)) is not None:
             return stored
         row = None if self._store is None else self._store.get(key)
-        stored = None if row is None else self._fresh(row)
-        with self._lock:
-            if row is None or stored is None:
-                self._front.remove(key)
-            else:
+        stored = None if row is None else self._fresh(key, row)
+        if row is not None and stored is not None:
+            with self._lock:
                 self._front.put(key, row)
-        if row is not None and stored is None and self._store is not None:
-            self._store.remove(key)
         return stored
 
-    def _fresh(self, row: bytes) -> Stored | None:
-        stored = self._decoded(row)
-        if stored is None:
-            self.faults["decode"] += 1
-        return stored if stored is not None and self._clock() - stored.at < self._ttl else None
-
-    @staticmethod
-    def _decoded(row: bytes) -> Stored | None:
+    def _fresh(self, key: str, row: bytes) -> Stored | None:
+        """The row decoded, unless it is too old: that one stays until a newer takes its place."""
         try:
-            return unpack(row)
+            stored = unpack(row)
         except Exception:
+            self.faults["decode"] += 1
+            self._forget(key)
             return None
+        return stored if self._clock() - stored.at < self._ttl else None
+
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            self._front.remove(key)
+        if self._store is not None:
+            self._store.remove(key)
 
     def _hit(self, key: str, stored: Stored, kind: Literal["exact", "semantic"], similarity: float) -> Hit:
         entry = stored.entry
@@ -249,7 +248,7 @@ class Cache:
             return
         try:
             for key, row in self._store.rows():
-                stored = self._fresh(row)
+                stored = self._fresh(key, row)
                 if stored is not None and stored.near is not None:
                     self._neighbours.add(key, stored.near)
         except Exception:

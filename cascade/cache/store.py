@@ -15,6 +15,11 @@ REOPEN_AFTER = 1.0
 """Seconds in which a folder that could not be opened is not tried again."""
 
 
+_OURS = "raw IS 1 AND mode IS 1 AND filename IS NULL AND typeof(key) = 'text' AND typeof(value) = 'blob'"
+_ROWS = f"SELECT key, value FROM Cache WHERE {_OURS} ORDER BY store_time"  # noqa: S608  a constant
+_PLANTED = f"SELECT COUNT(*) FROM Cache WHERE NOT ({_OURS})"  # noqa: S608  a constant
+
+
 class Store:
     """Bytes by key in ``folder``; no method but ``rows`` and ``check`` ever raises.
 
@@ -107,7 +112,7 @@ class Store:
         if not self.open():
             return
         with closing(disk.connect(self._folder)) as connection:
-            yield from connection.execute(f"SELECT key, value FROM Cache WHERE {_OURS} ORDER BY store_time")  # noqa: S608  a constant
+            yield from connection.execute(_ROWS)
 
     def check(self) -> list[str]:
         """What is inconsistent, one line each: the database, its counters, planted rows, its size."""
@@ -117,7 +122,7 @@ class Store:
             warnings.simplefilter("always")  # diskcache reports by warnings
             found = [str(warning.message) for warning in self._database.check()]
         with closing(disk.connect(self._folder)) as connection:
-            ((planted,),) = connection.execute(f"SELECT COUNT(*) FROM Cache WHERE NOT ({_OURS})")  # noqa: S608  a constant
+            ((planted,),) = connection.execute(_PLANTED)
         if planted:
             found.append(f"{planted} rows that this package did not write")
         if (volume := self._database.volume()) > self._size_limit:
@@ -130,6 +135,3 @@ class Store:
         with suppress(Exception):
             if database is not None:
                 database.close()
-
-
-_OURS = "raw IS 1 AND mode IS 1 AND filename IS NULL AND typeof(key) = 'text' AND typeof(value) = 'blob'"

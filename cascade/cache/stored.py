@@ -33,3 +33,12 @@ class Stored(Record, frozen=True):
 
 pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder(Stored).decode
+
+
+def decodes(row: bytes) -> bool:
+    """Whether the bytes are a row."""
+    try:
+        unpack(row)
+    except Exception:
+        return False
+    return True

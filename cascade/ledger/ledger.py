@@ -135,9 +135,10 @@ class Ledger:
     def outcomes(
         self, *, policy: str | None = None, slice: str | None = None, since: float | None = None
     ) -> Iterator[Outcome]:
-        """Outcomes with their shadow calls and verdicts, in the order of recording, one by one.
+        """Outcomes with their shadow calls and verdicts, one by one.
 
-        ``since`` is in seconds since 1970 and leaves out outcomes without a decision.
+        Those of one process come in the order of recording. ``since`` is in seconds since 1970 and,
+        like ``policy``, leaves out outcomes without a decision.
         """
         with self._reading() as store:
             yield from store.outcomes(policy, slice, since)
@@ -164,7 +165,7 @@ class Ledger:
             health = self._store.health()
             paths = segments(self._spool.folder) if self._spool else []
             waiting = 0 if moved else sum(self._store.waiting(path) for path in paths)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             return Health(durable=self.durable, rows=0, problems=(str(error),), faults=self.faults)
         return replace(health, waiting_bytes=waiting, segments=len(paths), faults=self.faults)
 

@@ -26,15 +26,16 @@ _NAN = float("nan")
 
 
 def _plain(value: Any) -> Any:
-    """Stands in for what JSON cannot hold: numpy scalars by value, all else by its type's name.
+    """Stands in for what JSON cannot hold: numpy values and pydantic models as the data they are.
 
-    A ``repr`` would say more, and now and then a secret.
+    All else by its type's name; a ``repr`` would say more, and now and then a secret.
     """
-    item = getattr(value, "item", None)
-    if callable(item):
-        return item()
-    kind = value if isinstance(value, type) else type(value)
-    return f"<{kind.__module__}.{kind.__qualname__}>"
+    if isinstance(value, type):
+        return f"<{value.__module__}.{value.__qualname__}>"
+    for name in ("tolist", "model_dump"):
+        if callable(method := getattr(value, name, None)):
+            return method()
+    return _plain(type(value))
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain)

@@ -46,8 +46,8 @@ def scrub(text: str) -> str:
     """``text`` in one line of at most ``QUOTED`` characters, without anything that may be a key."""
     for name, value in os.environ.items():
         if len(value) >= 8 and _SECRET_NAME.search(name):
-            text = text.replace(value, "[key removed]")
-    text = " ".join(_LIKE_A_KEY.sub("[key removed]", text).split())
+            text = text.replace(value, "[removed]")
+    text = " ".join(_LIKE_A_KEY.sub("[removed]", text).split())
     return text if len(text) <= QUOTED else text[: QUOTED - 3] + "..."
 
 

@@ -13,14 +13,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+import warnings
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 from cascade.asks import Call, Endpoint
 from cascade.errors import ConfigError, UpstreamError
-from cascade.transports.faults import broken, refused, retry_after, scrub, timed_out, unreachable
+from cascade.transports.faults import broken, refused, retry_after, timed_out, unreachable
 from cascade.transports.reading import Origin, draft_of, price_for, reply_of
 from cascade.transports.streams import ChunkStream
 from cascade.types import Draft
@@ -31,6 +34,9 @@ COMPROMISED = frozenset({"1.82.7", "1.82.8"})
 _importing = threading.Lock()
 _SIGNED_IN_OTHERWISE = frozenset({"azure", "bedrock", "sagemaker", "vertex_ai", "ollama", "ollama_chat"})
 _NEVER_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "gaierror"})
+_INVENTED = frozenset({"APIConnectionError", "MidStreamFallbackError"})
+_LATE_MODULES = ("openai.resources", "litellm.proxy._types", "litellm.types.utils")
+_LATE_MODELS = ("Message", "Delta", "Choices", "StreamingChoices", "ModelResponse", "ModelResponseStream")
 _QUIET = {"num_retries": 0, "max_retries": 0, "no-log": True, "cache": {"no-cache": True, "no-store": True}}
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
@@ -48,13 +54,25 @@ def load() -> Any:
             return sys.modules["litellm"]
         refuse_compromised(version("litellm"))
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        import litellm
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own models' making, nothing a user could mend
+            return _imported()
 
-        litellm.telemetry = False
-        litellm.suppress_debug_info = True
-        # It logs what it also raises, with the provider's text in full.
-        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
-        return litellm
+
+def _imported() -> Any:
+    import litellm
+
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    # It logs what it also raises, with the provider's text in full.
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    # What it would do at its first call: a second or two on the event loop, within that call's timeout.
+    with suppress(ImportError, AttributeError):
+        for late in _LATE_MODULES:
+            import_module(late)
+        for model in _LATE_MODELS:
+            getattr(litellm.types.utils, model).model_rebuild()
+    return litellm
 
 
 class LiteLLMTransport:
@@ -96,6 +114,9 @@ class LiteLLMTransport:
             )
             async for chunk in answer:
                 yield chunk.model_dump(exclude_none=True)
+            # It ends a torn stream with a "stop" of its own; what the provider said is kept here.
+            if getattr(answer, "received_finish_reason", "unknown") is None:
+                raise broken(provider, "ended the stream before the answer was complete", 200)
         except Exception as error:
             raise _translated(error, call, provider) from None
         finally:
@@ -162,20 +183,26 @@ def _missing(litellm: Any, model: str) -> list[str]:
 
 def _translated(error: Exception, call: Call, provider: str) -> Exception:
     """Litellm's exception as ours, by its status and by what caused it."""
-    endpoint = call.endpoint
-    causes = {type(cause).__name__ for cause in _chain(error)}
     if isinstance(error, UpstreamError | ConfigError):
         return error
-    if causes & _NEVER_CONNECTED:
+    endpoint, kind, chain = call.endpoint, type(error).__name__, list(_chain(error))
+    if any(type(cause).__name__ in _NEVER_CONNECTED for cause in chain):
         return unreachable(provider, f"no connection for {endpoint.model}")
-    if isinstance(error, TimeoutError) or type(error).__name__ == "Timeout":
+    if isinstance(error, TimeoutError) or kind == "Timeout":
         return timed_out(provider, call.timeout)
+    said = str(getattr(error, "message", None) or error).rpartition("Exception - ")[2]
     status = getattr(error, "status_code", None)
-    if not isinstance(status, int) or type(error).__name__ == "APIConnectionError":
-        return broken(provider, f"failed {endpoint.model}: {error}")
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    said = getattr(error, "message", None) or str(error)
-    return refused(status, scrub(said), provider=provider, endpoint=endpoint, wait=retry_after(headers))
+    headers = next(filter(None, map(_headers, chain)), {})
+    # It calls everything that it cannot place a 500; where no header came, no such answer did.
+    if kind in _INVENTED or not isinstance(status, int) or (status >= 500 and not headers):
+        return broken(provider, f"failed {endpoint.model}: {said}")
+    return refused(status, said, provider=provider, endpoint=endpoint, wait=retry_after(headers))
+
+
+def _headers(error: BaseException) -> Mapping[str, str]:
+    """Headers of the response behind an exception, wherever litellm or a client keeps them."""
+    response = getattr(error, "response", None)
+    return getattr(error, "litellm_response_headers", None) or getattr(response, "headers", None) or {}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -134,7 +134,7 @@ def draft_of(reply: wire.AnyReply, raw: Any, origin: Origin) -> Draft:
         text=_text(message.content),
         tool_calls=[msgspec.to_builtins(call) for call in message.tool_calls or []],
         finish_reason=choice.finish_reason,
-        refusal=message.refusal,
+        refusal=message.refusal or (message.provider_specific_fields or {}).get("refusal"),
         logprobs=logprobs,
         top_logprobs=top,
         usage=usage,

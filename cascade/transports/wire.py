@@ -58,11 +58,15 @@ class ToolCall(msgspec.Struct, omit_defaults=True):
 
 
 class Message(msgspec.Struct):
-    """``content`` is None for tool calls and for reasoning that never came to an answer."""
+    """``content`` is None for tool calls and for reasoning that never came to an answer.
+
+    ``provider_specific_fields`` is where litellm puts a refusal.
+    """
 
     content: str | list[Any] | None = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
+    provider_specific_fields: dict[str, Any] | None = None
 
 
 class Choice(msgspec.Struct, Generic[T]):

@@ -1,0 +1,183 @@
+"""The replay driver: recorded outcomes answer the same flow that live traffic takes.
+
+No second decision code: a replayed request is looked up, drafted, checked, scored and served by
+``cascade.flow``, under a simulated clock that advances by the recorded latencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cascade.asks import Ask, Call, Check, Go, Keep, Lookup, Measure, Wait
+from cascade.errors import CascadeError, UpstreamError
+from cascade.flow import answer
+from cascade.run import Rules, Run
+from cascade.types import (
+    Answer,
+    CheckResult,
+    Decision,
+    Draft,
+    Message,
+    ModelOutcome,
+    Outcome,
+    Record,
+    Request,
+    Signals,
+    Usage,
+)
+
+
+class Replayed(Record, frozen=True, kw_only=True):
+    """What became of one recorded request: the decision, and what was served.
+
+    ``quality`` is that of the answer served, in [0, 1], or None where it was never judged.
+    ``cpu`` and ``latency`` are in seconds over all steps; ``cpu`` is None where not recorded.
+    """
+
+    outcome: Outcome
+    decision: Decision | None
+    quality: float | None
+    cost: float
+    latency: float
+    cpu: float | None
+    error: str = ""
+
+
+def replay(outcomes: Iterable[Outcome], rules: Rules) -> Iterator[Replayed]:
+    """Send every outcome through the flow under these rules, in order."""
+    for outcome in outcomes:
+        yield replay_one(outcome, rules)
+
+
+def replay_one(outcome: Outcome, rules: Rules) -> Replayed:
+    """One outcome through the flow."""
+    clock = _Clock()
+    run = Run(rules, request_of(outcome), clock=clock, at=outcome.decision.at if outcome.decision else 0.0)
+    asked: list[ModelOutcome] = []
+    try:
+        found = _drive(run, outcome, clock, asked)
+    except CascadeError as error:
+        return Replayed(
+            outcome=outcome, decision=None, quality=None, cost=run.spent, latency=clock(),
+            cpu=_cpu(asked), error=str(error),
+        )  # fmt: skip
+    decision = found.decision
+    return Replayed(
+        outcome=outcome,
+        decision=decision,
+        quality=outcome.models[found.draft.tier].quality,
+        cost=decision.cost,
+        latency=clock(),
+        cpu=_cpu(asked),
+    )
+
+
+def request_of(outcome: Outcome) -> Request:
+    """The request that an outcome records; a bare ``query`` becomes a user turn."""
+    return Request(
+        id=outcome.id,
+        messages=outcome.messages if outcome.messages is not None else _messages(outcome),
+        params=outcome.params,
+        slice=outcome.slice or None,
+        tenant=outcome.tenant,
+        metadata=outcome.metadata,
+        stakes=outcome.stakes,
+    )
+
+
+def draft_of(tier: str, model: ModelOutcome, name: str) -> Draft:
+    """The draft that a recorded answer was; its signals as recorded where it has no log-probabilities."""
+    return Draft(
+        tier=tier,
+        model=model.model or name,
+        text=model.answer or "",
+        tool_calls=model.tool_calls,
+        finish_reason=model.finish_reason,
+        logprobs=model.logprobs,
+        top_logprobs=model.top_logprobs,
+        usage=Usage(
+            prompt_tokens=model.prompt_tokens or 0,
+            completion_tokens=model.completion_tokens or 0,
+            cached_tokens=model.cached_prompt_tokens or 0,
+        ),
+        cost=model.cost,
+        latency=(model.latency_ms or 0.0) / 1e3,
+        fingerprint=model.fingerprint,
+        measured=_measured(model),
+    )
+
+
+def _drive(run: Run, outcome: Outcome, clock: _Clock, asked: list[ModelOutcome]) -> Answer:
+    flow = answer(run)
+    reply: Any = None
+    error: CascadeError | None = None
+    while True:
+        try:
+            ask = flow.throw(error) if error is not None else flow.send(reply)
+        except StopIteration as stop:
+            found: Answer = stop.value
+            return found
+        reply, error = None, None
+        try:
+            reply = _reply(ask, outcome, clock, asked)
+        except CascadeError as raised:
+            error = raised
+
+
+def _reply(ask: Ask, outcome: Outcome, clock: _Clock, asked: list[ModelOutcome]) -> Any:
+    match ask:
+        case Call():
+            model = outcome.models.get(ask.tier)
+            if model is None:
+                raise UpstreamError(f"nothing is recorded of tier {ask.tier!r}", billed=False, retryable=False)
+            asked.append(model)
+            draft = draft_of(ask.tier, model, ask.endpoint.model)
+            clock.pass_(draft.latency)
+            return draft
+        case Check():
+            missing = CheckResult(name=ask.name, outcome="abstain", detail="not recorded")
+            return next((c for c in outcome.models[ask.draft.tier].checks if c.name == ask.name), missing)
+        case Measure():
+            prefix = f"{ask.name}."
+            recorded = outcome.models[ask.draft.tier].signals
+            return {k.removeprefix(prefix): v for k, v in recorded.items() if k.startswith(prefix)} or None
+        case Wait():
+            return clock.pass_(ask.seconds)
+        case Keep():
+            return True
+        case Lookup() | Go():
+            return None
+        case _:  # what runs off the caller's path is not part of what the caller got
+            return None
+
+
+def _messages(outcome: Outcome) -> list[Message]:
+    system = [{"role": "system", "content": outcome.system}] if outcome.system else []
+    return [*system, {"role": "user", "content": outcome.query or ""}]
+
+
+def _measured(model: ModelOutcome) -> Signals | None:
+    """Recorded signals stand in only for a draft whose log-probabilities are gone."""
+    if model.logprobs is not None or not model.signals:
+        return None
+    families = model.families or sorted({name.partition(".")[0] for name in model.signals})
+    return Signals(values=model.signals, families=tuple(sorted(families)))
+
+
+def _cpu(asked: list[ModelOutcome]) -> float | None:
+    known = [model.cpu_ms for model in asked if model.cpu_ms is not None]
+    return sum(known) / 1e3 if asked and len(known) == len(asked) else None
+
+
+class _Clock:
+    """Seconds since the request began, advanced by what was recorded."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def pass_(self, seconds: float) -> None:
+        self._now += seconds
