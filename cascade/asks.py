@@ -59,6 +59,14 @@ class Call(Record, frozen=True, kw_only=True):
     purpose: Literal["draft", "signal", "shadow"] = "draft"
 
 
+class Together(Record, frozen=True, kw_only=True):
+    """Ask several models at once, for signals. Driver answers a list: a ``Draft``, or None where
+    the call failed, in the order of ``calls``.
+    """
+
+    calls: list[Call]
+
+
 class Prefix(Record, frozen=True, kw_only=True):
     """The beginning of a held answer, as a driver may show it before the end has arrived."""
 
@@ -112,7 +120,7 @@ class Spawn(Record, frozen=True, kw_only=True):
     flow: Any
 
 
-Ask = Lookup | Call | Check | Measure | Wait | Keep | Spawn | Go
+Ask = Lookup | Call | Together | Check | Measure | Wait | Keep | Spawn | Go
 Flow = Generator[Ask, Any, Answer | float]
 """A request's flow returns its ``Answer``; a shadow's the dollars that it cost."""
 

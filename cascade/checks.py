@@ -353,12 +353,11 @@ def _validator(schema: bytes) -> Any:
 
 
 def _as_json(request: Request, draft: Draft) -> str:
-    """What a command reads, in ASCII: every field but the logprobs and the provider's own object."""
-    seen = msgspec.structs.asdict(draft)
-    for left_out in ("raw", "logprobs", "top_logprobs"):
-        del seen[left_out]
+    """What a command reads, in ASCII: the fields that ``CommandCheck`` lists and no others."""
     import json
 
+    left_out = ("raw", "logprobs", "top_logprobs", "measured")
+    seen = {key: value for key, value in msgspec.structs.asdict(draft).items() if key not in left_out}
     return json.dumps({"request": request, "draft": seen}, default=_plain)
 
 

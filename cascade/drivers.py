@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 from cascade import background
-from cascade.asks import Ask, Call, Check, Flow, Lookup, Measure, Wait
+from cascade.asks import Ask, Call, Check, Flow, Lookup, Measure, Together, Wait
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.parts import Join, Parts
 from cascade.types import Answer, Draft, Entry
 
-Pending = Call | Wait | Check | Measure | Join
-WAITS = (Call, Wait, Check, Measure)
+Pending = Call | Together | Wait | Check | Measure | Join
+WAITS = (Call, Together, Wait, Check, Measure)
 
 
 def pump(flow: Flow, parts: Parts) -> Generator[Pending, Any, Answer | float]:

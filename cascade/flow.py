@@ -18,6 +18,7 @@ from cascade.asks import Ask, Call, Check, Deliver, Flow, Go, Keep, Lookup, Meas
 from cascade.checks import built_in
 from cascade.decide import Ruling, coin, rule, serves, usable
 from cascade.errors import CascadeError, UpstreamError
+from cascade.paid import paid
 from cascade.policy import Model, Tier
 from cascade.run import Run
 from cascade.signals import extend, measure
@@ -130,11 +131,14 @@ def examine(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
     checks = built_in(run.request, draft)
     for check in run.user_checks(tier):
         if any(result.outcome == "fail" for result in checks):
-            break
+            break  # the rest may cost, and cannot change the ruling any more
         result: CheckResult = yield Check(name=check.name, request=run.request, draft=draft)
         run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))
         checks.append(result)
     signals = draft.measured or measure(run.request, draft)
+    failed = any(result.outcome == "fail" for result in checks)
+    if not failed and tier is not run.plan.tiers[-1] and draft.measured is None:
+        signals = yield from paid(run, tier.name, draft, signals)
     for name in run.rules.policy.signals.user:
         values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
         signals = extend(signals, name, values)

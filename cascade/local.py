@@ -199,7 +199,15 @@ def serve(path: Path, *, threads: int = 1, context: int = 2048, patience: float 
     command = [sys.executable, "-m", __name__, str(path), str(threads), str(context)]
     pipe = subprocess.PIPE
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
-        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, env=environment, text=True)
+        child = subprocess.Popen(
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=said,
+            env=environment,
+            text=True,
+            start_new_session=True,  # a scheduler that shares by session then gives each model a share of its own
+        )
         try:
             yield Served(child, f"{listening(child, said, patience)}/v1")
         finally:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from cascade.asks import Ask, Call, Check, Flow, Keep, Lookup, Measure, Spawn, Transport, UserSignal, Wait
+from cascade.asks import Ask, Call, Check, Flow, Keep, Lookup, Measure, Spawn, Together, Transport, UserSignal, Wait
 from cascade.cache import Cache
 from cascade.checks import UserCheck, run_check
 from cascade.errors import CascadeError, UpstreamError
@@ -68,6 +68,8 @@ class Parts:
         """Answer what has to be waited for. Whatever a transport throws becomes an ``UpstreamError``."""
         if isinstance(ask, Call):
             return await self._call(ask)
+        if isinstance(ask, Together):
+            return await asyncio.gather(*map(self._signal, ask.calls))
         if isinstance(ask, Join):
             return await self._joined(ask)
         if isinstance(ask, Wait):
@@ -106,6 +108,13 @@ class Parts:
             raise UpstreamError(
                 f"the transport to {ask.endpoint.model} broke: {type(error).__name__}", retryable=False
             ) from error
+
+    async def _signal(self, ask: Call) -> Draft | None:
+        try:
+            return await self._call(ask)
+        except CascadeError as error:
+            self.faults[f"signal call: {type(error).__name__}"] += 1
+            return None
 
     async def _joined(self, ask: Join) -> Hit | None:
         try:

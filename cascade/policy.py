@@ -28,7 +28,8 @@ AUDIT_FLOOR = 0.01
 class Section(BaseModel):
     """Base of the policy's tables: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Schemas are built on first use: building them all would be half of what importing this costs.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Price(Section):
@@ -212,14 +213,38 @@ class LedgerPolicy(Section):
     store: str | None = None
 
 
+class Votes(Section):
+    """Family ``votes``: further samples of the same tier; how far do they agree with the draft?"""
+
+    samples: Annotated[int, Field(ge=1, le=20)] = 2
+    temperature: Annotated[float, Field(gt=0.0)] = 1.0
+
+
+class Second(Section):
+    """Family ``second``: another tier's answer to the same question; does it agree with the draft?"""
+
+    tier: str
+
+
+class Verifier(Section):
+    """Family ``verifier``: a tier is asked, for one token, whether the draft is right."""
+
+    tier: str
+
+
 class SignalPolicy(Section):
     """Which signal sets get a scorer and a share of the error budget, and which signals may cost.
 
-    A set is a list of families. A draft whose set is not declared escalates.
+    A set is a list of families. A draft whose set is not declared escalates. ``votes``, ``second``
+    and ``verifier`` cost calls, which are charged to the decision; ``user`` names signals given in
+    code.
     """
 
     sets: list[list[str]] = [["logprobs", "text"]]
     user: list[Name] = []
+    votes: Votes | None = None
+    second: Second | None = None
+    verifier: Verifier | None = None
 
 
 class Policy(Section):
@@ -250,6 +275,8 @@ class Policy(Section):
         named = [(f"slices.{name}.route", s.route) for name, s in self.slices.items() if s.route]
         named += [(f"stakes.{i}.tier", rule.tier) for i, rule in enumerate(self.stakes)]
         named += [(f"checks.{c.name}.tiers", tier) for c in self.checks for tier in c.tiers]
+        asked = {"second": self.signals.second, "verifier": self.signals.verifier}
+        named += [(f"signals.{name}.tier", who.tier) for name, who in asked.items() if who is not None]
         for where, tier in named:
             if tier not in names:
                 raise ValueError(f"{where} names no tier: {tier!r}{nearest(tier, names)}")

@@ -115,6 +115,10 @@ class Run:
             timeout = min(timeout, left if tier is self.plan.tiers[-1] else left / 2)
         return self.rules.ladder.call(self.request, self.plan.slice, tier, model, deliver, timeout, max_tokens)
 
+    def signal_call(self, tier: Tier) -> Call:
+        """A call whose answer is evidence and nothing else. ``BudgetError`` as for ``call``."""
+        return msgspec.structs.replace(self.call(tier, tier, "whole"), purpose="signal")
+
     def failed(self, tier: Tier, model: Model, error: UpstreamError, seconds: float) -> None:
         """Write down a call that ended in an error, with what it cost as far as anybody knows."""
         self.note(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
 _TRANSLATING_HOSTS = ("openai.com", "azure.com")  # they take max_completion_tokens, the others max_tokens
-_LAST_BYTES = 0.05  # seconds that a finished stream gets to end its connection properly
+_LAST_BYTES = 0.2  # seconds that a finished stream gets to end its connection properly
 
 
 class DirectTransport:

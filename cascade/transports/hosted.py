@@ -47,16 +47,22 @@ def refuse_compromised(release: str) -> None:
         raise ConfigError(f"litellm {release} was compromised: remove it and rotate every key it could see")
 
 
+@lru_cache(maxsize=1)
 def load() -> Any:
     """The litellm module, imported quietly if this is its first use in the process."""
     with _importing:
-        if "litellm" in sys.modules:
-            return sys.modules["litellm"]
         refuse_compromised(version("litellm"))
+        if "litellm" in sys.modules:
+            return import_module("litellm")
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own models' making, nothing a user could mend
             return _imported()
+
+
+async def _loaded() -> Any:
+    """``load`` in a thread: the other requests on this loop should not wait seconds for an import."""
+    return load() if load.cache_info().currsize else await asyncio.to_thread(load)
 
 
 def _imported() -> Any:
@@ -80,7 +86,8 @@ class LiteLLMTransport:
 
     async def complete(self, call: Call) -> Draft:
         """The whole answer. Raises ``UpstreamError``, or ``ConfigError`` for a missing key."""
-        litellm, provider, arguments = await self._prepared(call)
+        litellm = await _loaded()
+        provider, arguments = _arguments(litellm, call)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(call.timeout):
@@ -93,20 +100,14 @@ class LiteLLMTransport:
 
     def stream(self, call: Call) -> ChunkStream:
         """The answer as it arrives; the same errors, while iterating."""
-        return ChunkStream(call, call.endpoint.model.partition("/")[0], self._chunks(call))
+        return ChunkStream(call, call.endpoint.model.partition("/")[0], self._chunks(call), _loaded)
 
     async def close(self) -> None:
         """Nothing: litellm's connections are shared by the whole process and it closes them at exit."""
 
-    async def _prepared(self, call: Call) -> tuple[Any, str, dict[str, Any]]:
-        if "litellm" in sys.modules:
-            litellm = load()
-        else:  # the import takes seconds, which other requests on this loop should not wait for
-            litellm = await asyncio.to_thread(load)
-        return litellm, *_arguments(litellm, call)
-
     async def _chunks(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
-        litellm, provider, arguments = await self._prepared(call)
+        litellm = load()
+        provider, arguments = _arguments(litellm, call)
         answer = None
         try:
             answer = await litellm.acompletion(

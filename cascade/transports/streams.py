@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
 from cascade.asks import Call
@@ -101,12 +101,20 @@ class ChunkStream:
 
     The deadline covers the whole answer, and is set around each wait rather than around all of
     them: between two chunks the caller's own code runs, which no timeout of ours may interrupt.
+    ``ready`` is awaited before its clock starts.
     """
 
-    def __init__(self, call: Call, provider: str, chunks: AsyncGenerator[dict[str, Any], None]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        provider: str,
+        chunks: AsyncGenerator[dict[str, Any], None],
+        ready: Callable[[], Awaitable[Any]] | None = None,
+    ) -> None:
         self._call = call
         self._provider = provider
         self._chunks = chunks
+        self._ready = ready
         self._assembly = Assembly()
         self._started: float | None = None
         self._deadline = 0.0
@@ -118,6 +126,8 @@ class ChunkStream:
 
     async def __anext__(self) -> dict[str, Any]:
         if self._started is None:
+            if self._ready:
+                await self._ready()
             self._started = time.perf_counter()
             self._deadline = asyncio.get_running_loop().time() + self._call.timeout
         try:

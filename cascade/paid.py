@@ -1,0 +1,89 @@
+"""Signals that cost a call: asked together, once, and charged to the decision.
+
+A call that fails leaves its family absent, and an absent family is a smaller signal set with a
+certificate of its own, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from msgspec.structs import replace
+
+from cascade.asks import Ask, Call, Together
+from cascade.run import Run
+from cascade.signals import agreement, extend, p_true, verifier_messages
+from cascade.types import Draft, Signals, Step
+
+
+def paid(run: Run, tier_name: str, draft: Draft, signals: Signals) -> Generator[Ask, Any, Signals]:
+    """The draft's signals with the paid families that the policy asks for and the calls brought."""
+    asked = _calls(run, tier_name, draft)
+    if not asked:
+        return signals
+    calls = [call for _, call in asked]
+    replies: list[Draft | None] = yield Together(calls=calls)
+    answers: dict[str, list[Draft]] = {}
+    for (family, call), reply in zip(asked, replies, strict=True):
+        run.note(_step(family, call, reply))
+        if reply is not None:
+            answers.setdefault(family, []).append(reply)
+    for family, wanted in _counts(asked).items():
+        got = answers.get(family, [])
+        if len(got) == wanted:
+            signals = extend(signals, family, _values(family, got, draft))
+    return signals
+
+
+def _calls(run: Run, tier_name: str, draft: Draft) -> list[tuple[str, Call]]:
+    policy = run.rules.policy
+    wanted = policy.signals
+    asked: list[tuple[str, Call]] = []
+    if wanted.votes is not None:
+        call = run.signal_call(policy.tier(tier_name))
+        hotter = replace(call, params=call.params | {"temperature": wanted.votes.temperature})
+        asked += [("votes", hotter)] * wanted.votes.samples
+    if wanted.second is not None and wanted.second.tier != tier_name:
+        asked.append(("second", run.signal_call(policy.tier(wanted.second.tier))))
+    if wanted.verifier is not None:
+        call = run.signal_call(policy.tier(wanted.verifier.tier))
+        one_token = {key: call.params[key] for key in call.params if not key.startswith("max_")}
+        messages = verifier_messages(run.request, draft)
+        endpoint = replace(call.endpoint, logprobs=True)
+        asked.append(
+            ("verifier", replace(call, messages=messages, endpoint=endpoint, params=one_token | {"max_tokens": 1}))
+        )
+    return asked
+
+
+def _counts(asked: list[tuple[str, Call]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for family, _ in asked:
+        counts[family] = counts.get(family, 0) + 1
+    return counts
+
+
+def _values(family: str, replies: list[Draft], draft: Draft) -> dict[str, float] | None:
+    if family != "verifier":
+        return agreement([reply.text for reply in replies], draft.text)
+    reply = replies[0]
+    if not reply.logprobs:
+        return None
+    found = p_true({reply.text: reply.logprobs[0]})
+    return None if found is None else {"p_true": found}
+
+
+def _step(family: str, call: Call, reply: Draft | None) -> Step:
+    if reply is None:
+        return Step(kind="signal", outcome="error", tier=call.tier, detail=family, cost=None, billed=None)
+    return Step(
+        kind="signal",
+        tier=call.tier,
+        model=reply.model,
+        cost=reply.cost,
+        latency=reply.latency,
+        usage=reply.usage,
+        billed=True,
+        detail=family,
+    )
