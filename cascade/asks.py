@@ -15,6 +15,12 @@ from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Message, Outco
 Deliver = Literal["whole", "held", "live"]
 
 
+class Embed(Record, frozen=True, kw_only=True):
+    """The text's vector. Driver answers an array of unit length, or None where there is none."""
+
+    text: str
+
+
 class Lookup(Record, frozen=True, kw_only=True):
     """Is there a stored answer? Driver answers ``Hit | None`` and never raises.
 
@@ -120,7 +126,7 @@ class Spawn(Record, frozen=True, kw_only=True):
     flow: Any
 
 
-Ask = Lookup | Call | Together | Check | Measure | Wait | Keep | Spawn | Go
+Ask = Embed | Lookup | Call | Together | Check | Measure | Wait | Keep | Spawn | Go
 Flow = Generator[Ask, Any, Answer | float]
 """A request's flow returns its ``Answer``; a shadow's the dollars that it cost."""
 

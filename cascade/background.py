@@ -58,7 +58,7 @@ def _start() -> BlockingPortal:
 
 
 def _forget() -> None:
-    global _lock, _portal  # noqa: PLW0603  a forked child has neither the thread nor its lock
+    global _lock, _portal
     _lock, _portal = threading.Lock(), None
 
 

@@ -11,7 +11,7 @@ import math
 from bisect import bisect_right
 from typing import Literal
 
-from cascade.types import Confidence, Record, Signals
+from cascade.types import Confidence, Record, Request, Signals
 
 SLICE_FEATURE = "slice:"
 """A feature named ``slice:NAME`` is 1.0 for requests of that slice and 0.0 for all others."""
@@ -84,6 +84,39 @@ class Scorer(Record, frozen=True, kw_only=True):
             signal_set=self.signal_set,
             scorer=self.id,
         )
+
+
+class Scout(Record, frozen=True, kw_only=True):
+    """Before the call: the chance that a tier's draft would be accepted, from the question alone.
+
+    ``break_even`` is the chance under which asking costs more than it saves, from the mean costs
+    of the rows that fitted it.
+    """
+
+    tier: str
+    scorer: Scorer
+    break_even: float
+
+    def hopeless(self, request: Request, slice_name: str) -> bool:
+        """Is the predicted chance under the break-even?"""
+        found = self.scorer.confidence(question_signals(request), slice_name)
+        return found is not None and found.probability < self.break_even
+
+
+def question_signals(request: Request) -> Signals:
+    """What can be measured before any call: family ``question``.
+
+    ``question.length``: log(1 + characters of the last user turn). ``question.digits``: share of
+    its characters that are digits. ``question.turns``: messages of the conversation.
+    """
+    text = request.question
+    digits = sum(map(text.count, "0123456789"))
+    values = {
+        "question.length": math.log1p(len(text)),
+        "question.digits": digits / max(len(text), 1),
+        "question.turns": float(len(request.messages)),
+    }
+    return Signals(values=values, families=("question",))
 
 
 def logistic(x: float) -> float:

@@ -27,6 +27,9 @@ a broken schema and a failed check of the user's own are never served.
 LENGTH_LIMITS = ("max_completion_tokens", "max_tokens")
 """Names under which a caller may limit an answer's length."""
 
+UNPLACED = ""
+"""Slice of a request that only its embedding can place."""
+
 UNKNOWN_SLICE = "unknown"
 DEFAULT_SLICE = "default"
 
@@ -70,13 +73,12 @@ def coin(salt: str, purpose: str, request_id: str) -> float:
     return int.from_bytes(hashlib.blake2b(body, digest_size=7).digest(), "big") / 2**56
 
 
-def plan(request: Request, policy: Policy, gates: Gates) -> Plan:
-    """Which tiers this request may be answered by.
+def plan(request: Request, policy: Policy, gates: Gates, name: str) -> Plan:
+    """Which tiers this request of slice ``name`` may be answered by.
 
     In this order: missing context, an unknown slice, observe mode, a routed slice, and last the
     cascade, in which a tier is skipped that has no open gate or that the stakes forbid.
     """
-    name = find_slice(request, policy)
     mode = effective_mode(request, policy)
     declared = policy.slices.get(name)
     flags = _missing_context(request, declared)
@@ -86,7 +88,7 @@ def plan(request: Request, policy: Policy, gates: Gates) -> Plan:
 
     if flags and declared is not None and declared.missing_context == "escalate":
         return only_last(f"context missing: {', '.join(flags)}")
-    if name == UNKNOWN_SLICE:
+    if name in (UNKNOWN_SLICE, UNPLACED):
         return only_last("no declared slice fits the request")
     cheap = policy.tiers[:-1]
     if mode == "observe":
@@ -98,9 +100,10 @@ def plan(request: Request, policy: Policy, gates: Gates) -> Plan:
             return only_last(f"stakes: at least {least.name}")
     if declared is not None and declared.route is not None:
         return _routed(request, policy, gates, policy.tier(declared.route), cheap, only_last)
-    asked = [tier for tier in cheap if gates.any_open(tier.name, name)]
+    opened = [tier for tier in cheap if gates.any_open(tier.name, name)]
+    asked = [tier for tier in opened if not gates.hopeless(tier.name, name, request)]
     closed = [tier for tier in cheap if tier not in asked]
-    why = "cascade" if asked else "no open gate"
+    why = "cascade" if asked else "pre-routed: a draft would hardly be accepted" if opened else "no open gate"
     made = Plan(slice=name, mode=mode, tiers=[*asked, policy.last], why=why, flags=flags)
     return _with_shadows(request, policy, made, closed, policy.explore.rate)
 
@@ -179,7 +182,10 @@ def effective_mode(request: Request, policy: Policy) -> Mode:
 
 
 def find_slice(request: Request, policy: Policy) -> str:
-    """The caller's slice if the policy knows it, else the first whose rule fits the request."""
+    """The caller's slice if the policy knows it, else the first whose rule fits the request.
+
+    ``UNPLACED`` where neither does and some slices are known by examples.
+    """
     if not policy.slices:
         return request.slice or DEFAULT_SLICE
     if request.slice is not None:
@@ -187,6 +193,13 @@ def find_slice(request: Request, policy: Policy) -> str:
     for name, declared in policy.slices.items():
         if declared.when is not None and matches(declared.when, request, None):
             return name
+    if any(declared.examples for declared in policy.slices.values()):
+        return UNPLACED
+    return otherwise(policy)
+
+
+def otherwise(policy: Policy) -> str:
+    """The slice of a request that nothing places: ``default`` if declared, else unknown."""
     return DEFAULT_SLICE if DEFAULT_SLICE in policy.slices else UNKNOWN_SLICE
 
 

@@ -6,24 +6,57 @@ CPU seconds that they really took.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+import gzip
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
+import msgspec
+
+from cascade.asks import Call, Stream, Transport
 from cascade.compare import Comparison, compare
-from cascade.errors import ConfigError
+from cascade.drivers import drive
+from cascade.errors import CascadeError, ConfigError
+from cascade.flow import answer
 from cascade.gates import Gates
 from cascade.ladder import Ladder
-from cascade.ledger import read_outcomes
+from cascade.ledger import Ledger, read_outcomes
 from cascade.lock import Lock, load_lock, lock_path
+from cascade.parts import Parts
 from cascade.policy import Policy, load_policy
-from cascade.replay import Replayed, replay
-from cascade.run import Rules
+from cascade.replay import Replayed, replay, request_of
+from cascade.run import Rules, Run
 from cascade.shipped import shipped
-from cascade.types import Outcome, Record
+from cascade.transports import Transports
+from cascade.types import Answer, Draft, Outcome, Record
 
 POLICY = "demo.toml"
 RECORDING = "demo.jsonl.gz"
 HELD_OUT = "test"
+
+LIVE_SECONDS = 180.0
+"""How long the live demo begins new questions; loading the models comes on top, under four minutes in all."""
+
+BLOCK = 5
+"""Questions of one slice in a row: they share their prompt's beginning, which the server then has cached."""
+
+IN_FLIGHT = 3
+"""Questions under way at once: one at each server, and one that is ready when a server gets free."""
+
+Judge = Callable[[str, str, str], bool]
+"""``matches(kind, answer, reference)``: is the answer right, by the kind of match its question asks for?"""
+
+
+class Server(Protocol):
+    """A running model server: see ``cascade.local.Served``."""
+
+    url: str
+
+    def cpu_seconds(self) -> float: ...
 
 
 class Demo(Record, frozen=True, kw_only=True):
@@ -48,7 +81,7 @@ def rules() -> tuple[Rules, Lock]:
     lock = load_lock(lock_path(file))
     if lock is None:
         raise ConfigError(f"{lock_path(file)} is missing; run: python -m calibration")
-    return Rules(policy=policy, gates=Gates(policy, lock), ladder=Ladder(policy)), lock
+    return _rules(policy, lock), lock
 
 
 def replayed_demo(progress: Callable[[Iterable[Outcome]], Iterable[Outcome]] = iter) -> Demo:
@@ -56,6 +89,33 @@ def replayed_demo(progress: Callable[[Iterable[Outcome]], Iterable[Outcome]] = i
     made, lock = rules()
     held_out = [outcome for outcome in recorded() if outcome.split == HELD_OUT]
     return summarise("replayed", list(replay(progress(held_out), made)), made.policy, lock)
+
+
+def live_demo(
+    servers: Mapping[str, Server],
+    judge: Judge,
+    told: Callable[[int, float], None] = lambda asked, left: None,
+    *,
+    seconds: float = LIVE_SECONDS,
+    transport: Transport | None = None,
+) -> Demo:
+    """The same ladder, asked now, beside the recorded single-tier answers to the same questions.
+
+    ``servers`` are by the name of the weight file that they serve. New questions begin for
+    ``seconds``; ``told`` hears how many are answered and how many seconds are left.
+    """
+    made, lock = rules()
+    held_out = [outcome for outcome in recorded() if outcome.split == HELD_OUT]
+    with tempfile.TemporaryDirectory(prefix="cascade-demo-") as folder, Ledger(Path(folder)) as ledger:
+        live = Live(
+            rules=_rules(_placed(made.policy, servers), lock),
+            turns=Turns(transport or Transports(), servers.values()),
+            ledger=ledger,
+            judge=judge,
+            kinds=kinds(),
+        )
+        rows = asyncio.run(live.ask_all(in_blocks(held_out), seconds, told))
+    return summarise("live", rows, made.policy, lock)
 
 
 def summarise(kind: str, rows: list[Replayed], policy: Policy, lock: Lock) -> Demo:
@@ -70,3 +130,137 @@ def summarise(kind: str, rows: list[Replayed], policy: Policy, lock: Lock) -> De
     )
 
 
+class Turns:
+    """The running servers, each asked one thing at a time: so its CPU time belongs to one question."""
+
+    def __init__(self, transport: Transport, servers: Iterable[Server]) -> None:
+        self.transport = transport
+        self._servers = {server.url: server for server in servers}
+        self._turn = {url: asyncio.Lock() for url in self._servers}
+
+    async def complete(self, call: Call) -> tuple[Draft, float]:
+        """The answer, and the CPU seconds that its server took."""
+        url = call.endpoint.base_url or ""
+        async with self._turn[url]:
+            before = self._servers[url].cpu_seconds()
+            draft = await self.transport.complete(call)
+            return draft, self._servers[url].cpu_seconds() - before
+
+
+class Meter:
+    """The transport of one question: adds up the CPU seconds of all its calls."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.cpu = 0.0
+
+    async def complete(self, call: Call) -> Draft:
+        """The whole answer."""
+        draft, cpu = await self._turns.complete(call)
+        self.cpu += cpu
+        return draft
+
+    def stream(self, call: Call) -> Stream:
+        """Not metered: the demo does not stream."""
+        return self._turns.transport.stream(call)
+
+    async def close(self) -> None:
+        """Nothing: the connections are everybody's."""
+
+
+class Live(Record, frozen=True, kw_only=True):
+    """What the live questions share. ``kinds`` maps a question's id to how its answer is matched."""
+
+    rules: Rules
+    turns: Turns
+    ledger: Ledger
+    judge: Judge
+    kinds: dict[str, str]
+
+    async def ask_all(
+        self, questions: Iterator[Outcome], seconds: float, told: Callable[[int, float], None]
+    ) -> list[Replayed]:
+        """Ask one after another, a few at a time, until the questions or the seconds are used up."""
+        rows: list[Replayed] = []
+        end = time.monotonic() + seconds
+
+        async def work() -> None:
+            for question in questions:
+                rows.append(await self.ask(question))
+                left = end - time.monotonic()
+                told(len(rows), max(left, 0.0))
+                if left <= 0:
+                    return
+
+        try:
+            await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+        finally:
+            await self.turns.transport.close()
+        return rows
+
+    async def ask(self, question: Outcome) -> Replayed:
+        """One question through the flow, judged; seconds are those of its calls, not of its turns."""
+        meter = Meter(self.turns)
+        parts = Parts(
+            transport=meter, cache=None, ledger=self.ledger, checks={}, signals={}, spawn=lambda shadow: None
+        )
+        run = Run(self.rules, request_of(question), clock=time.monotonic, at=time.time())
+        try:
+            found = await drive(answer(run), parts)
+        except CascadeError as error:
+            found, fault = None, str(error)
+        else:
+            fault = ""
+        good = isinstance(found, Answer) and self.judge(
+            self.kinds[question.id], found.draft.text, str(question.reference)
+        )
+        return Replayed(
+            outcome=question,
+            decision=found.decision if isinstance(found, Answer) else None,
+            quality=None if fault else float(good),
+            cost=run.spent,
+            latency=sum(step.latency for step in run.steps),
+            cpu=meter.cpu,
+            error=fault,
+        )
+
+
+class Kind(msgspec.Struct):
+    """What a recorded line says besides its outcome: how an answer to this question is matched."""
+
+    id: str
+    match: str = "exact"
+
+
+def kinds() -> dict[str, str]:
+    """How each recorded question's answer is matched, by id."""
+    with gzip.open(shipped(RECORDING), "rb") as lines:
+        found = [msgspec.json.decode(line, type=Kind) for line in lines if line.strip()]
+    return {kind.id: kind.match for kind in found}
+
+
+def in_blocks(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Some of each slice in turn, so that wherever one stops every slice has had its share."""
+    slices: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        slices.setdefault(outcome.slice, []).append(outcome)
+    for start in itertools.count(step=BLOCK):
+        block = [outcome for held in slices.values() for outcome in held[start : start + BLOCK]]
+        if not block:
+            return
+        yield from block
+
+
+def _placed(policy: Policy, servers: Mapping[str, Server]) -> Policy:
+    """The policy with each tier at the server of its model's weight file; nothing certified changes."""
+    tiers = []
+    for tier in policy.tiers:
+        urls = [server.url for name, server in servers.items() if name.startswith(tier.model)]
+        if not urls:
+            raise ConfigError(f"no weight file of {tier.model} (tier {tier.name!r}); there are: {', '.join(servers)}")
+        tiers.append(tier.model_copy(update={"base_url": urls[0]}))
+    return policy.model_copy(update={"tiers": tiers})
+
+
+def _rules(policy: Policy, lock: Lock) -> Rules:
+    return Rules(policy=policy, gates=Gates(policy, lock), ladder=Ladder(policy))

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
-from cascade import background
 from cascade.asks import Ask, Call, Check, Flow, Lookup, Measure, Together, Wait
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.parts import Join, Parts
@@ -82,8 +81,7 @@ def drive_sync(flow: Flow, parts: Parts) -> Answer | float:
         ask = next(steps)
         while True:
             try:
-                aside = isinstance(ask, Check | Measure)
-                reply = parts.perform(ask) if aside else background.call(parts.wait, ask)  # type: ignore[arg-type]
+                reply = parts.wait_here(ask)
             except CascadeError as error:
                 ask = steps.throw(error)
             except KeyboardInterrupt:

@@ -18,14 +18,16 @@ from cascade.asks import Flow, Transport, UserSignal
 from cascade.cache import Cache
 from cascade.checks import CommandCheck, UserCheck
 from cascade.drivers import drive, drive_stream, drive_sync
+from cascade.embedding import Embedder, WordLlamaEmbedder
 from cascade.errors import ConfigError
 from cascade.flow import answer
 from cascade.gates import Gates
+from cascade.intents import fit_intents
 from cascade.ladder import Ladder
 from cascade.ledger import Ledger
 from cascade.lock import Lock, load_lock, lock_path
 from cascade.parts import Parts
-from cascade.policy import CachePolicy, Policy, load_policy, nearest, store_folder
+from cascade.policy import CachePolicy, Policy, load_policy, metadata_read, nearest, store_folder
 from cascade.replies import reply
 from cascade.run import Rules, Run
 from cascade.streams import AsyncReplies, Replies
@@ -47,7 +49,8 @@ class Cascade:
     connections, background loop and spool of its own.
 
     ``transport`` replaces the models (see ``cascade.testing``); ``checks`` and ``signals`` are the
-    user's own, by the names that the policy gives them; ``store`` is the folder of ledger and cache
+    user's own, by the names that the policy gives them; ``embedder`` replaces the packaged one;
+    ``store`` is the folder of ledger and cache
     (default: ``CASCADE_STORE``, the policy's, or ``.cascade/`` beside the policy).
     """
 
@@ -59,12 +62,19 @@ class Cascade:
         transport: Transport | None = None,
         checks: Mapping[str, UserCheck] | None = None,
         signals: Mapping[str, UserSignal] | None = None,
+        embedder: Embedder | None = None,
         store: Path | None = None,
         path: Path | None = None,
     ) -> None:
         self.policy = policy
         self.path = path
-        self.rules = Rules(policy=policy, gates=Gates(policy, lock), ladder=Ladder(policy))
+        embedder = embedder or _embedder(policy)
+        self.rules = Rules(
+            policy=policy,
+            gates=Gates(policy, lock),
+            ladder=Ladder(policy),
+            intents=fit_intents(policy, embedder) if embedder is not None else None,
+        )
         folder = store if store is not None else store_folder(policy, path)
         self.ledger = Ledger(None if folder == IN_MEMORY else folder, content=policy.ledger.content)
         self._shadows = Shadows(policy)
@@ -75,6 +85,7 @@ class Cascade:
             checks=_checks(policy, checks or {}),
             signals=_signals(policy, signals or {}),
             spawn=self._spawn,
+            embedder=embedder,
         )
         _open.add(self)
 
@@ -197,8 +208,8 @@ class Cascade:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _spawn(self, flow: Flow) -> None:
-        self._shadows.start(background.start(drive, flow, self.parts))
+    def _spawn(self, flow: Flow, parts: Parts) -> None:
+        self._shadows.start(background.start(drive, flow, parts))
 
 
 class Shadows:
@@ -272,7 +283,15 @@ def _cache(wanted: CachePolicy, rules: Rules, folder: Path | None) -> Cache | No
         max_temperature=wanted.max_temperature,
         default_temperature=max(coldest),
         tools_cacheable=wanted.tools,
+        metadata=metadata_read(rules.policy),
     )
+
+
+def _embedder(policy: Policy) -> Embedder | None:
+    """The packaged embedder where something needs vectors; loading it costs half a second."""
+    if not any(declared.examples for declared in policy.slices.values()):
+        return None
+    return WordLlamaEmbedder()
 
 
 def _checks(policy: Policy, given: Mapping[str, UserCheck]) -> dict[str, UserCheck]:

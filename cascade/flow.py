@@ -14,14 +14,28 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
-from cascade.asks import Ask, Call, Check, Deliver, Flow, Go, Keep, Lookup, Measure, Prefix, Spawn, Wait
+from cascade.asks import (
+    Ask,
+    Call,
+    Check,
+    Deliver,
+    Embed,
+    Flow,
+    Go,
+    Keep,
+    Lookup,
+    Measure,
+    Prefix,
+    Spawn,
+    Wait,
+)
 from cascade.checks import built_in
-from cascade.decide import Ruling, coin, rule, serves, usable
-from cascade.errors import CascadeError, UpstreamError
+from cascade.decide import UNPLACED, Ruling, coin, rule, serves, usable
+from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.paid import paid
 from cascade.policy import Model, Tier
 from cascade.run import Run
-from cascade.signals import extend, measure
+from cascade.signals import extend, measure, narrowed
 from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Served, Step
 
 T = TypeVar("T")
@@ -44,6 +58,8 @@ def answer(run: Run) -> Flow:
     """From request to answer; ``UpstreamError`` or ``BudgetError`` when nobody could give one."""
     rules = run.rules
     hit: Hit | None = yield Lookup(request=run.request, patience=run.left())
+    if run.plan.slice == UNPLACED:  # an exact hit brings its slice along, and nothing is embedded for it
+        run.place(hit.slice if hit is not None else (yield Embed(text=run.request.question)))
     if hit is not None and serves(hit, run.plan, rules.policy, rules.gates):
         run.note(Step(kind="lookup", outcome=hit.kind, tier=hit.draft.tier))
         return (yield from finish(run, _stored(hit), keep=False))
@@ -120,7 +136,7 @@ def gate(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
     """The ruling on a draft. A gate that breaks rejects a cheap draft and lets the last tier's pass."""
     try:
         return (yield from examine(run, tier, draft))
-    except CascadeError:
+    except Cancelled:
         raise
     except Exception as error:
         return run.broken(tier, error)
@@ -135,7 +151,7 @@ def examine(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
         result: CheckResult = yield Check(name=check.name, request=run.request, draft=draft)
         run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))
         checks.append(result)
-    signals = draft.measured or measure(run.request, draft)
+    signals = draft.measured or measure(run.request, draft, run.families)
     failed = any(result.outcome == "fail" for result in checks)
     if not failed and tier is not run.plan.tiers[-1] and draft.measured is None:
         signals = yield from paid(run, tier.name, draft, signals)
@@ -143,7 +159,8 @@ def examine(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
         values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
         signals = extend(signals, name, values)
     run.examined(tier, draft, checks, signals)
-    return rule(run.request, run.plan, tier, checks, signals, run.rules.gates)
+    declared = narrowed(signals, run.rules.policy.signals.sets)
+    return rule(run.request, run.plan, tier, checks, declared, run.rules.gates)
 
 
 def finish(run: Run, choice: Choice, *, keep: bool) -> Part[Answer]:
@@ -152,7 +169,7 @@ def finish(run: Run, choice: Choice, *, keep: bool) -> Part[Answer]:
     entry = None
     if keep and choice.ruling.serve and choice.served != "failed over":
         entry = Entry(
-            draft=choice.draft, confidence=choice.ruling.confidence, certificate=choice.ruling.certificate
+            draft=choice.draft, slice=run.plan.slice, confidence=choice.ruling.confidence, certificate=choice.ruling.certificate
         )
     kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=entry)
     if run.plan.shadows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from cascade.confidence import Scorer
 from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity
 from cascade.policy import Policy
-from cascade.types import Record
+from cascade.types import Record, Request
 
 ROUTED = "routed"
 """Signal set under which a routed slice's gate is filed: it reads no signal."""
@@ -35,6 +35,8 @@ class Gates:
         self._open: dict[tuple[str, str, str], OpenGate] = {}
         self._tiers: set[tuple[str, str]] = set()
         self._own = {(gate.tier, gate.slice) for gate in lock.gates} if lock is not None else set()
+        asks = lock is not None and policy.preroute.enabled
+        self._scouts = {scout.tier: scout for scout in lock.scouts} if asks and lock is not None else {}
         if lock is not None:
             self._compile(policy, lock, closed)
 
@@ -49,6 +51,11 @@ class Gates:
     def _population(self, tier: str, slice_name: str) -> str:
         """A slice with a gate of its own, open or closed, is not part of the pooled population."""
         return slice_name if (tier, slice_name) in self._own else ANY_SLICE
+
+    def hopeless(self, tier: str, slice_name: str, request: Request) -> bool:
+        """Would asking this tier cost more than its chance of being accepted is worth?"""
+        scout = self._scouts.get(tier)
+        return scout is not None and scout.hopeless(request, slice_name)
 
     def __len__(self) -> int:
         return len(self._open)

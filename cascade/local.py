@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -110,10 +110,8 @@ def verify(weight: Weight, path: Path) -> None:
             f"{path} is not the publisher's file: SHA-256 expected {weight.sha256}, found {found}. "
             "Delete it to have it fetched again."
         )
-    try:
+    with suppress(OSError):  # a folder that cannot be written to is hashed every time
         stamp.write_text(json.dumps(seen))
-    except OSError:
-        pass  # a folder that cannot be written to is hashed every time
 
 
 def stamped(stamp: Path) -> object:
@@ -246,7 +244,8 @@ def healthy(address: str) -> bool:
 
 def pipes(child: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     """The child's standard input and output, which `serve` has opened."""
-    assert child.stdin is not None and child.stdout is not None
+    assert child.stdin is not None
+    assert child.stdout is not None
     return child.stdin, child.stdout
 
 
@@ -259,10 +258,8 @@ def stop(child: subprocess.Popen[str]) -> None:
         child.kill()
         child.wait()
     for end in pipes(child):
-        try:
+        with suppress(BrokenPipeError):
             end.close()
-        except BrokenPipeError:
-            pass
 
 
 def run(path: str, threads: int, context: int) -> None:

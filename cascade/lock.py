@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from cascade.confidence import Scorer
+from cascade.confidence import Scorer, Scout
 from cascade.errors import PolicyError
 from cascade.policy import Policy, Tier
 from cascade.types import Record
@@ -71,6 +71,7 @@ class Lock(Record, frozen=True, kw_only=True):
 
     policy: str
     scorers: list[Scorer] = []
+    scouts: list[Scout] = []
     gates: list[Gate] = []
     certificates: list[Certificate] = []
     outcomes: str = ""

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.asks import Ask, Call, Together
+from cascade.errors import BudgetError
 from cascade.run import Run
 from cascade.signals import agreement, extend, p_true, verifier_messages
 from cascade.types import Draft, Signals, Step
@@ -19,7 +20,10 @@ from cascade.types import Draft, Signals, Step
 
 def paid(run: Run, tier_name: str, draft: Draft, signals: Signals) -> Generator[Ask, Any, Signals]:
     """The draft's signals with the paid families that the policy asks for and the calls brought."""
-    asked = _calls(run, tier_name, draft)
+    try:
+        asked = _calls(run, tier_name, draft)
+    except BudgetError:
+        return signals
     if not asked:
         return signals
     calls = [call for _, call in asked]

@@ -7,18 +7,34 @@ that costs the caller nothing but money: a miss, an abstention, an unrecorded de
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol, Self
 
-from cascade.asks import Ask, Call, Check, Flow, Keep, Lookup, Measure, Spawn, Together, Transport, UserSignal, Wait
-from cascade.cache import Cache
+from cascade import background
+from cascade.asks import (
+    Ask,
+    Call,
+    Check,
+    Embed,
+    Flow,
+    Keep,
+    Lookup,
+    Measure,
+    Spawn,
+    Together,
+    Transport,
+    UserSignal,
+    Wait,
+)
 from cascade.checks import UserCheck, run_check
+from cascade.embedding import Embedder
 from cascade.errors import CascadeError, UpstreamError
 from cascade.ledger import Ledger
-from cascade.types import CheckResult, Draft, Entry, Hit, Record
+from cascade.types import CheckResult, Draft, Entry, Hit, Record, Request
 
 
 class Join(Record, frozen=True, kw_only=True):
@@ -29,18 +45,34 @@ class Join(Record, frozen=True, kw_only=True):
     patience: float | None
 
 
+class Answers(Protocol):
+    """What is needed of a cache; see ``cascade.cache.Cache``."""
+
+    def key(self, request: Request) -> str: ...
+    def cacheable(self, request: Request) -> bool: ...
+    def lookup(self, request: Request) -> Hit | None: ...
+    def keep(self, request: Request, entry: Entry) -> None: ...
+    def close(self) -> None: ...
+
+
 class Parts:
-    """What one engine works with. ``spawn`` starts a flow off the caller's path."""
+    """What one engine works with. ``spawn`` starts a flow off the caller's path, with these parts.
+
+    A transport to code of the caller's own may have a method ``complete_here``: ``complete`` without
+    an event loop. The synchronous driver then calls it in the caller's thread, where that code has
+    always run; moving it to the background loop would block the loop and lose its thread-locals.
+    """
 
     def __init__(
         self,
         *,
         transport: Transport,
-        cache: Cache | None,
+        cache: Answers | None,
         ledger: Ledger,
         checks: Mapping[str, UserCheck],
         signals: Mapping[str, UserSignal],
-        spawn: Callable[[Flow], None],
+        spawn: Callable[[Flow, Parts], None],
+        embedder: Embedder | None = None,
     ) -> None:
         self.transport = transport
         self.cache = cache
@@ -49,8 +81,15 @@ class Parts:
         self._checks = checks
         self._signals = signals
         self._spawn = spawn
+        self._embedder = embedder
         self._flights: dict[str, Future[Entry | None]] = {}
         self._lock = threading.Lock()
+
+    def through(self, transport: Transport, cache: Answers | None) -> Self:
+        """The same parts, counters and flights included, with another transport and cache."""
+        other = copy.copy(self)
+        other.transport, other.cache = transport, cache
+        return other
 
     def perform(self, ask: Ask) -> Any:
         """Answer what needs no event loop, in the thread that asks."""
@@ -60,9 +99,25 @@ class Parts:
             return self._check(ask)
         if isinstance(ask, Measure):
             return self._measure(ask)
+        if isinstance(ask, Embed):
+            return self._embed(ask)
         if isinstance(ask, Spawn):
-            return self._spawn(ask.flow)
+            return self._spawn(ask.flow, self)
         raise TypeError(f"no driver answers {type(ask).__name__} here")
+
+    def wait_here(self, ask: Ask | Join) -> Any:
+        """``wait`` for a thread without an event loop; only what needs one goes to the background loop."""
+        if isinstance(ask, Check | Measure):
+            return self.perform(ask)
+        here = getattr(self.transport, "complete_here", None)
+        if here is None or not isinstance(ask, Call):
+            return background.call(self.wait, ask)
+        try:
+            return here(ask)
+        except CascadeError:
+            raise
+        except Exception as error:
+            raise self._upstream(ask, error) from error
 
     async def wait(self, ask: Ask | Join) -> Any:
         """Answer what has to be waited for. Whatever a transport throws becomes an ``UpstreamError``."""
@@ -104,10 +159,12 @@ class Parts:
         except CascadeError:
             raise
         except Exception as error:
-            self.faults[f"transport: {type(error).__name__}"] += 1
-            raise UpstreamError(
-                f"the transport to {ask.endpoint.model} broke: {type(error).__name__}", retryable=False
-            ) from error
+            raise self._upstream(ask, error) from error
+
+    def _upstream(self, ask: Call, error: Exception) -> CascadeError:
+        self.faults[f"transport: {type(error).__name__}"] += 1
+        said = f"the transport to {ask.endpoint.model} broke: {type(error).__name__}"
+        return UpstreamError(said, retryable=False)
 
     async def _signal(self, ask: Call) -> Draft | None:
         try:
@@ -127,6 +184,7 @@ class Parts:
             key=ask.key,
             draft=entry.draft,
             kind="exact",
+            slice=entry.slice,
             confidence=entry.confidence,
             certificate=entry.certificate,
             shared=True,
@@ -145,6 +203,13 @@ class Parts:
         if check is None:
             return CheckResult(name=ask.name, outcome="abstain", detail="no such check was given")
         return run_check(ask.name, check, ask.request, ask.draft)
+
+    def _embed(self, ask: Embed) -> Any:
+        try:
+            return self._embedder.embed([ask.text])[0] if self._embedder is not None else None
+        except Exception as error:
+            self.faults[f"embedder: {type(error).__name__}"] += 1
+            return None
 
     def _measure(self, ask: Measure) -> dict[str, float] | None:
         try:

@@ -134,11 +134,13 @@ class Slice(Section):
     """A part of the traffic with its own promise.
 
     ``route`` names the one tier that this work goes to (structured, well-defined work); without
-    it the slice is cascaded. ``require_context`` names metadata without which severity cannot be
+    it the slice is cascaded. ``examples`` are a few questions by which a small classifier knows the
+    slice when neither the caller nor a rule names it. ``require_context`` names metadata without which severity cannot be
     judged: such a request escalates, or is flagged where ``missing_context`` says so.
     """
 
     when: When | None = None
+    examples: list[str] = []
     route: str | None = None
     require_context: list[str] = []
     missing_context: Literal["escalate", "flag"] = "escalate"
@@ -232,6 +234,15 @@ class Verifier(Section):
     tier: str
 
 
+class Preroute(Section):
+    """Skip a cheap tier where it will so probably be rejected that asking it does not pay.
+
+    The predicted chance and the break-even that it is compared with are fitted by calibration.
+    """
+
+    enabled: bool = True
+
+
 class SignalPolicy(Section):
     """Which signal sets get a scorer and a share of the error budget, and which signals may cost.
 
@@ -263,6 +274,7 @@ class Policy(Section):
     audit: Audit = Audit()
     observe: Observe = Observe()
     explore: Explore = Explore()
+    preroute: Preroute = Preroute()
     budget: Budget = Budget()
     ledger: LedgerPolicy = LedgerPolicy()
 
@@ -360,6 +372,13 @@ def _sections_in(annotation: Any) -> list[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [s for arg in getattr(annotation, "__args__", ()) for s in _sections_in(arg)]
+
+
+def metadata_read(policy: Policy) -> set[str]:
+    """Names of the metadata that some rule of the policy reads, and so can change an answer."""
+    rules = [s.when for s in policy.slices.values() if s.when is not None] + [s.when for s in policy.stakes]
+    wanted = {key for declared in policy.slices.values() for key in declared.require_context}
+    return wanted.union(*(when.metadata for when in rules))
 
 
 def store_folder(policy: Policy, path: Path | None) -> Path:

@@ -6,13 +6,15 @@ The only mutable thing of a request. The flow writes into it and reads it; nobod
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from cascade.asks import Call, Deliver
-from cascade.decide import Plan, Ruling, audit_probability, plan
+from cascade.decide import Plan, Ruling, audit_probability, find_slice, otherwise, plan
 from cascade.errors import BudgetError, CascadeError, UpstreamError
 from cascade.gates import Gates
+from cascade.intents import Intents
 from cascade.ladder import Ladder
 from cascade.policy import Model, Policy, Tier, UserCheck
 from cascade.types import (
@@ -32,11 +34,15 @@ Clock = Callable[[], float]
 
 
 class Rules(Record, frozen=True, kw_only=True):
-    """One consistent view of policy, open gates and ladder; replaced as a whole on a reload."""
+    """One consistent view of policy, open gates and ladder; replaced as a whole on a reload.
+
+    ``intents`` is None unless the policy knows some slice by examples.
+    """
 
     policy: Policy
     gates: Gates
     ladder: Ladder
+    intents: Intents | None = None
 
 
 class Run:
@@ -47,7 +53,7 @@ class Run:
     """
 
     __slots__ = (
-        "_clock", "_deadline", "_fault", "at", "flags", "models", "plan", "request", "rules", 
+        "_clock", "_deadline", "_fault", "_shadows", "at", "families", "flags", "models", "plan", "request", "rules",
         "spent", "steps", "stream",
     )  # fmt: skip
 
@@ -66,7 +72,9 @@ class Run:
         self.stream = stream
         self.at = at
         self.flags: list[str] = []
-        self.plan: Plan = self._plan(shadows)
+        self.families = frozenset(name for families in rules.policy.signals.sets for name in families)
+        self._shadows = shadows
+        self.plan: Plan = self._plan()
         self.steps: list[Step] = []
         self.models: dict[str, ModelOutcome] = {}
         self.spent = 0.0
@@ -74,6 +82,13 @@ class Run:
         self._clock = clock
         limit = rules.policy.budget.deadline_s
         self._deadline = None if limit is None else clock() + limit
+
+    def place(self, found: Any) -> None:
+        """Settle the slice: a stored answer's name of it, or the question's vector to classify."""
+        if not isinstance(found, str):
+            intents = self.rules.intents
+            found = intents.classify(found) if intents is not None else None
+        self.plan = self._plan(found or otherwise(self.rules.policy))
 
     def note(self, step: Step) -> None:
         """Write down a step; its cost counts against the request's ceiling."""
@@ -256,14 +271,15 @@ class Run:
         aside.plan = self.plan
         return aside
 
-    def _plan(self, shadows: bool) -> Plan:
+    def _plan(self, placed: str | None = None) -> Plan:
         policy = self.rules.policy
         try:
-            made = plan(self.request, policy, self.rules.gates)
+            name = placed or find_slice(self.request, policy)
+            made = plan(self.request, policy, self.rules.gates, name)
         except Exception as error:
             self.flags.append(f"planning broke: {type(error).__name__}")
             return Plan(slice=self.request.slice or "", mode=policy.mode, tiers=[policy.last], why="planning broke")
-        if shadows or not made.explore_probability:
+        if self._shadows or not made.explore_probability:
             return made
         # Known before the coin is thrown, so the probability of being asked today really is zero.
         self.flags.append("shadow ceiling reached")

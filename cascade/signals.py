@@ -48,7 +48,7 @@ import math
 import re
 import string
 from bisect import bisect_left
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from operator import mul
 
 from cascade.types import Draft, Message, Request, Signals
@@ -112,6 +112,19 @@ def extend(signals: Signals, family: str, values: Mapping[str, float] | None) ->
         return signals
     named = {f"{family}.{name}": float(value) for name, value in values.items()}
     return Signals(values=signals.values | named, families=tuple(sorted({*signals.families, family})))
+
+
+def narrowed(signals: Signals, declared: Iterable[Collection[str]]) -> Signals:
+    """``signals`` as the first declared set that is wholly there; as they are where none is.
+
+    A draft may bring more families than any scorer was fitted to; which set then speaks is the
+    policy's order, never a matter of what a provider happened to send.
+    """
+    present = set(signals.families)
+    for families in declared:
+        if present.issuperset(families):
+            return Signals(values=signals.values, families=tuple(sorted(set(families))))
+    return signals
 
 
 def sets(families: Iterable[str]) -> str:

@@ -136,6 +136,7 @@ class Hit(Record, frozen=True, kw_only=True):
     kind: Literal["exact", "semantic"]
     similarity: float = 1.0
     age: float = 0.0
+    slice: str = ""
     confidence: Confidence | None = None
     certificate: str | None = None
     shared: bool = False
@@ -145,6 +146,7 @@ class Entry(Record, frozen=True, kw_only=True):
     """An answer to be kept: the draft and, unless the last tier gave it, why it was accepted."""
 
     draft: Draft
+    slice: str = ""
     confidence: Confidence | None = None
     certificate: str | None = None
 

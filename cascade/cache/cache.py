@@ -211,6 +211,7 @@ class Cache:
             kind=kind,
             similarity=similarity,
             age=max(0.0, self._clock() - stored.at),
+            slice=entry.slice,
             confidence=entry.confidence,
             certificate=entry.certificate,
         )

@@ -1,0 +1,101 @@
+"""The caller's own code inside a flow: where it runs, and what its call site was last told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from cascade.types import Decision
+
+T = TypeVar("T")
+Home = asyncio.AbstractEventLoop | None
+"""The event loop that a caller's asynchronous code belongs to; None for synchronous code."""
+
+
+class Latest:
+    """The latest request of one call site, as this context (thread, task) knows it.
+
+    A context variable for each call site was the alternative: contexts never let go of one, and
+    some programs make a client for every request.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def get(self) -> Decision | str | None:
+        """Its decision, or only its id while there is none or when it failed; None before the first."""
+        return _latest.get().get(self)
+
+    def set(self, value: Decision | str) -> None:
+        """Remember it here, and in no context that was copied from this one before."""
+        _latest.set(WeakKeyDictionary({**_latest.get(), self: value}))
+
+
+_latest: ContextVar[WeakKeyDictionary[Latest, Decision | str]] = ContextVar(
+    "cascade_latest",
+    default=WeakKeyDictionary(),  # noqa: B039  never written to: every ``set`` makes a new one
+)
+
+
+async def at_home(work: Callable[[], Any], home: Home) -> Any:
+    """The result of the caller's code, whichever loop asks for it (shadow work runs on another one).
+
+    Asynchronous code runs on its own loop, whose connections and locks it holds; synchronous code in
+    a thread of its own, since it would block this loop.
+    """
+    if home is None:
+        async with aclosing(from_thread(lambda: [work()])) as found:
+            return await anext(found)
+    if home is asyncio.get_running_loop():
+        return await work()
+    if home.is_closed():
+        raise RuntimeError("the event loop of the caller has ended")
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(work), home))
+
+
+async def from_thread(start: Callable[[], Iterable[T]]) -> AsyncGenerator[T]:
+    """Iterate synchronous code in a daemon thread and the caller's context.
+
+    A pool was the alternative: it limits how many streams may be open at once, and holds up the end
+    of the process until the last of them has ended.
+    """
+    loop, gone = asyncio.get_running_loop(), threading.Event()
+    queue: asyncio.Queue[T | _End] = asyncio.Queue()
+
+    def read() -> None:
+        end, items = _End(None), None
+        try:
+            items = start()
+            for item in items:
+                if gone.is_set():
+                    break
+                loop.call_soon_threadsafe(queue.put_nowait, item)
+        except BaseException as error:
+            end = _End(error)
+        finally:
+            getattr(items, "close", lambda: None)()
+            with suppress(RuntimeError):  # the loop has ended, so nobody waits any more
+                loop.call_soon_threadsafe(queue.put_nowait, end)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(read,), name="cascade caller", daemon=True).start()
+    try:
+        while not isinstance(item := await queue.get(), _End):
+            yield item
+    finally:
+        gone.set()
+    if item.error is not None:
+        raise item.error
+
+
+class _End(NamedTuple):
+    error: BaseException | None
+
+
+async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()

@@ -1,0 +1,68 @@
+"""``cascade export``: the ledger's outcomes as JSON lines."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+from typing import Annotated
+
+import typer
+
+from cascade.cli.places import AsJson, PolicyFile, StoreFolder, opened
+from cascade.cli.printing import emit, note, tracked
+
+AGE = re.compile(r"(\d+)([mhdw])")
+SECONDS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def export(
+    policy: PolicyFile = None,
+    store: StoreFolder = None,
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout, *.gz is compressed.")
+    ] = "-",
+    slice: Annotated[
+        str | None, typer.Option("--slice", metavar="NAME", help="Only this slice.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="WHEN",
+            help="Only decisions since then: 2026-03-01, 2026-03-01T12:00 (UTC), or an age as 90m, 24h, 7d, 4w.",
+            show_default=False,
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Write outcomes as JSON lines: what judges label, calibration learns from and replay replays.
+
+    With a policy those of that policy, with --store alone all that the store holds.
+
+    JSON (needs -o FILE): `file`, `outcomes` (how many).
+    """
+    from cascade.ledger import write_outcomes
+
+    if json and output == "-":
+        raise typer.BadParameter("--json needs -o FILE: stdout cannot hold both")
+    earliest = moment(since) if since is not None else None
+    with opened(policy, store) as (ledger, loaded, _):
+        name = loaded.name if loaded is not None else None
+        rows = ledger.outcomes(policy=name, slice=slice, since=earliest)
+        count = write_outcomes(output, tracked("outcomes")(rows))
+    if json:
+        emit({"file": output, "outcomes": count})
+    elif output != "-":
+        note(f"{count:,} outcomes written to {output}")
+
+
+def moment(text: str) -> float:
+    """Seconds since 1970 of a date, a time (UTC unless it says otherwise) or an age such as ``7d``."""
+    if age := AGE.fullmatch(text):
+        return time.time() - int(age[1]) * SECONDS[age[2]]
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"--since {text}: write 2026-03-01, 2026-03-01T12:00, or an age as 24h or 7d") from None
+    return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
