@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 CANDIDATES = 60
 
-def calibrate(
-    outcomes: Iterable[Outcome], policy: Policy, *, judge: str = "", now: str | None = None
-) -> Lock:
+
+def calibrate(outcomes: Iterable[Outcome], policy: Policy, *, judge: str = "", now: str | None = None) -> Lock:
     """Fit and certify a lock. ``ConfigError`` when the rows cannot carry a fit at all.
 
     Nothing certified is not an error: the lock then holds closed gates and a note that says how
@@ -147,9 +146,7 @@ def _choose(
 
 
 def _gate(scorer: Scorer, threshold: float | None) -> Gate:
-    return Gate(
-        id=scorer.id, tier=scorer.tier, signal_set=scorer.signal_set, scorer=scorer.id, threshold=threshold
-    )
+    return Gate(id=scorer.id, tier=scorer.tier, signal_set=scorer.signal_set, scorer=scorer.id, threshold=threshold)
 
 
 def _refusal(policy: Policy, delta: float) -> str:

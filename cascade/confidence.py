@@ -61,9 +61,7 @@ class Scorer(Record, frozen=True, kw_only=True):
         """
         values = signals.values
         total = self.intercept
-        for name, mean, scale, weight in zip(
-            self.features, self.means, self.scales, self.weights, strict=True
-        ):
+        for name, mean, scale, weight in zip(self.features, self.means, self.scales, self.weights, strict=True):
             if name.startswith(SLICE_FEATURE):
                 value = 1.0 if name == SLICE_FEATURE + slice_name else 0.0
             elif name in values:

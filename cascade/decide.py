@@ -108,9 +108,7 @@ def plan(request: Request, policy: Policy, gates: Gates, name: str) -> Plan:
     return _with_shadows(request, policy, made, closed, policy.explore.rate)
 
 
-def rule(
-    request: Request, made: Plan, tier: Tier, checks: list[CheckResult], signals: Signals, gates: Gates
-) -> Ruling:
+def rule(request: Request, made: Plan, tier: Tier, checks: list[CheckResult], signals: Signals, gates: Gates) -> Ruling:
     """May the draft with these checks and signals be served? Hard checks first, then the gate of its signal set."""
     last = tier is made.tiers[-1]
     served: Served = "escalated" if last else "accepted"

@@ -56,7 +56,9 @@ class Server(Protocol):
 
     url: str
 
-    def cpu_seconds(self) -> float: ...
+    def cpu_seconds(self) -> float:
+        """CPU seconds of the server so far."""
+        ...
 
 
 class Demo(Record, frozen=True, kw_only=True):
@@ -201,9 +203,7 @@ class Live(Record, frozen=True, kw_only=True):
     async def ask(self, question: Outcome) -> Replayed:
         """One question through the flow, judged; seconds are those of its calls, not of its turns."""
         meter = Meter(self.turns)
-        parts = Parts(
-            transport=meter, cache=None, ledger=self.ledger, checks={}, signals={}, spawn=lambda shadow: None
-        )
+        parts = Parts(transport=meter, cache=None, ledger=self.ledger, checks={}, signals={}, spawn=lambda shadow: None)
         run = Run(self.rules, request_of(question), clock=time.monotonic, at=time.time())
         try:
             found = await drive(answer(run), parts)

@@ -69,9 +69,7 @@ class WordLlamaEmbedder:
         # wheel has it in a folder that is searched only when the package is named as the cache.
         folder = Path(wordllama.__file__).parent
         try:
-            return wordllama.WordLlama.load(
-                _CONFIG, cache_dir=folder, dim=self.dimensions, disable_download=True
-            )
+            return wordllama.WordLlama.load(_CONFIG, cache_dir=folder, dim=self.dimensions, disable_download=True)
         except FileNotFoundError as error:
             raise ConfigError(f"wordllama is installed without its weights: {error}; reinstall it") from error
 

@@ -59,8 +59,7 @@ def _label(outcome: Outcome, policy: Policy) -> Labelled | None:
     for tier in policy.tiers[:-1]:
         draft = draft_of(tier.name, outcome.models[tier.name], tier.model)
         failed = any(check.outcome == "fail" for check in built_in(request, draft))
-        wanted = {name for families in policy.signals.sets for name in families}
-        found = draft.measured or measure(request, draft, wanted)
+        found = draft.measured or measure(request, draft, policy.families)
         signals.append(None if failed else narrowed(found, policy.signals.sets))
     return Labelled(
         slice=outcome.slice,
@@ -81,9 +80,7 @@ def fit_scorers(rows: list[Labelled], policy: Policy) -> tuple[list[Scorer], Flo
     for index, tier in enumerate(policy.tiers[:-1]):
         for families in policy.signals.sets:
             name = "+".join(sorted(families))
-            usable = [
-                i for i, row in enumerate(rows) if (s := row.signals[index]) is not None and s.set_name == name
-            ]
+            usable = [i for i, row in enumerate(rows) if (s := row.signals[index]) is not None and s.set_name == name]
             if len(usable) < LEAST_LABELS:
                 continue
             labels = np.array([rows[i].qualities[index] >= RIGHT for i in usable])
@@ -163,9 +160,7 @@ def _fit(
     return scorer, out_of_fold
 
 
-def scores_of(
-    rows: list[Labelled], scorers: list[Scorer], scouts: list[Scout], policy: Policy
-) -> Floats:
+def scores_of(rows: list[Labelled], scorers: list[Scorer], scouts: list[Scout], policy: Policy) -> Floats:
     """Scores as serving computes them, (tiers, rows); minus infinity where a tier does not serve."""
     import numpy as np
 

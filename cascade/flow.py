@@ -151,7 +151,7 @@ def examine(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
         result: CheckResult = yield Check(name=check.name, request=run.request, draft=draft)
         run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))
         checks.append(result)
-    signals = draft.measured or measure(run.request, draft, run.families)
+    signals = draft.measured or measure(run.request, draft, run.rules.policy.families)
     failed = any(result.outcome == "fail" for result in checks)
     if not failed and tier is not run.plan.tiers[-1] and draft.measured is None:
         signals = yield from paid(run, tier.name, draft, signals)
@@ -169,7 +169,10 @@ def finish(run: Run, choice: Choice, *, keep: bool) -> Part[Answer]:
     entry = None
     if keep and choice.ruling.serve and choice.served != "failed over":
         entry = Entry(
-            draft=choice.draft, slice=run.plan.slice, confidence=choice.ruling.confidence, certificate=choice.ruling.certificate
+            draft=choice.draft,
+            slice=run.plan.slice,
+            confidence=choice.ruling.confidence,
+            certificate=choice.ruling.certificate,
         )
     kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=entry)
     if run.plan.shadows:

@@ -85,9 +85,7 @@ class Gates:
         self._open.setdefault((gate.tier, gate.slice, key), found)
         self._tiers.add((gate.tier, gate.slice))
 
-    def _why_void(
-        self, certificate: Certificate, policy: Policy, gates: dict[str, Gate], now: dict[str, str]
-    ) -> str:
+    def _why_void(self, certificate: Certificate, policy: Policy, gates: dict[str, Gate], now: dict[str, str]) -> str:
         target = policy.target
         if certificate.kind != target.kind or certificate.level > target.level:
             return f"promises {certificate.kind} {certificate.level}, the policy asks {target.kind} {target.level}"

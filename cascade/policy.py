@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -135,8 +136,9 @@ class Slice(Section):
 
     ``route`` names the one tier that this work goes to (structured, well-defined work); without
     it the slice is cascaded. ``examples`` are a few questions by which a small classifier knows the
-    slice when neither the caller nor a rule names it. ``require_context`` names metadata without which severity cannot be
-    judged: such a request escalates, or is flagged where ``missing_context`` says so.
+    slice when neither the caller nor a rule names it. ``require_context`` names metadata without
+    which severity cannot be judged: such a request escalates, or is flagged where
+    ``missing_context`` says so.
     """
 
     when: When | None = None
@@ -298,6 +300,11 @@ class Policy(Section):
     def last(self) -> Tier:
         """The frontier: the only tier that may serve without a certificate."""
         return self.tiers[-1]
+
+    @cached_property
+    def families(self) -> frozenset[str]:
+        """Every signal family that some declared set reads."""
+        return frozenset(name for families in self.signals.sets for name in families)
 
     def tier(self, name: str) -> Tier:
         """The tier of that name; ``ConfigError`` when there is none."""

@@ -54,9 +54,7 @@ def completion_of(draft: Draft, request_id: str) -> dict[str, Any]:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": draft.model,
-        "choices": [
-            {"index": 0, "message": message, "finish_reason": draft.finish_reason or "stop", "logprobs": None}
-        ],
+        "choices": [{"index": 0, "message": message, "finish_reason": draft.finish_reason or "stop", "logprobs": None}],
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,

@@ -53,7 +53,7 @@ class Run:
     """
 
     __slots__ = (
-        "_clock", "_deadline", "_fault", "_shadows", "at", "families", "flags", "models", "plan", "request", "rules",
+        "_clock", "_deadline", "_fault", "_shadows", "at", "flags", "models", "plan", "request", "rules",
         "spent", "steps", "stream",
     )  # fmt: skip
 
@@ -72,13 +72,12 @@ class Run:
         self.stream = stream
         self.at = at
         self.flags: list[str] = []
-        self.families = frozenset(name for families in rules.policy.signals.sets for name in families)
         self._shadows = shadows
         self.plan: Plan = self._plan()
         self.steps: list[Step] = []
         self.models: dict[str, ModelOutcome] = {}
         self.spent = 0.0
-        self._fault: CascadeError = UpstreamError("no model was asked")
+        self._fault: CascadeError | None = None
         self._clock = clock
         limit = rules.policy.budget.deadline_s
         self._deadline = None if limit is None else clock() + limit
@@ -115,8 +114,7 @@ class Run:
         return [
             check
             for check in self.rules.policy.checks
-            if (not check.tiers or tier.name in check.tiers)
-            and (not check.slices or self.plan.slice in check.slices)
+            if (not check.tiers or tier.name in check.tiers) and (not check.slices or self.plan.slice in check.slices)
         ]
 
     def call(self, tier: Tier, model: Model, deliver: Deliver, max_tokens: int | None = None) -> Call:
@@ -199,7 +197,7 @@ class Run:
 
     def exhausted(self) -> CascadeError:
         """The error for a request that nobody answered: the last fault, and all that was billed."""
-        fault = self._fault
+        fault = self._fault or UpstreamError("no model was asked")
         calls = [step for step in self.steps if step.kind == "call"]
         unknown = any(step.cost is None for step in calls)
         spent = f"billed for this request: {self.spent:.6f} USD{' or more' if unknown else ''}"
@@ -298,4 +296,3 @@ class Run:
                 f"tier {tier.name!r} would pass the ceiling of {ceiling} USD a request: "
                 f"{self.spent:.6f} spent, about {needed:.6f} more needed"
             )
-

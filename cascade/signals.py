@@ -66,14 +66,11 @@ HEDGING_PHRASES = tuple(
                    "it seems", "it appears", "as far as i know", "hard to say", "it depends")
 )  # fmt: skip
 
-VERBAL_INSTRUCTION = (
-    "End with a line of its own that says how likely your answer is to be right, as 'Confidence: N%'."
-)
+VERBAL_INSTRUCTION = "End with a line of its own that says how likely your answer is to be right, as 'Confidence: N%'."
 """What to put into a prompt so that the family ``verbal`` is there to be measured."""
 
 VERIFIER_QUESTION = (
-    "Is your last message above a right and complete answer to what was asked? "
-    "Reply with one word, True or False."
+    "Is your last message above a right and complete answer to what was asked? Reply with one word, True or False."
 )
 
 _LOG_HALF = -math.log(2.0)

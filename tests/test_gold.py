@@ -55,7 +55,7 @@ def test_a_right_answer_counts_in_any_usual_dress(match: str, answer: str, refer
         ("choice", "Chimborazo", "C"),
         ("choice", "A cat", "A"),
         ("contains", "Nigeria", "Niger"),
-        ("contains", "Rome, Paris, Oslo, Bern, Riga, Baku, Kyiv, Lima, Doha, Suva, Male, Accra, Dakar, Tunis, Hanoi", "Paris"),
+        ("contains", "Rome, Paris, Oslo, Bern, Riga, Baku, Kyiv, Lima, Doha, Suva, Male, Accra, Dakar, Tunis", "Paris"),
         ("cannot_tell", "He told me at five.", "cannot tell"),
         ("cannot_tell", "", "cannot tell"),
         ("cannot_tell", "20 litres", "cannot tell"),

@@ -14,8 +14,10 @@ from types import MappingProxyType
 
 SPARE_WORDS = 12  # how many words an answer may spend beside the reference: more is not an answer but a copy
 
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-LETTER = re.compile(r"^(?:the )?(?:correct )?(?:(?:answer|option|choice)(?: is)?:? )?\(?([a-z])(?:[).:,]|$| is correct)")
+NUMBER = re.compile(r"(?<![\w^])-?\d[\d,]*(?:\.\d+)?")  # not the 2 of m2 or m^2
+LETTER = re.compile(
+    r"^(?:the )?(?:correct )?(?:(?:answer|option|choice)(?: is)?:? )?\(?([a-z])(?:[).:,]|$| is correct)"
+)
 UNDECIDED = re.compile(
     r"\b(?:(?:can ?not|can ?t|can not|could not|impossible to|unable to|not possible to) (?:be )?"
     r"(?:tell|told|say|know|known|determine|determined|answer|answered)"
@@ -33,7 +35,7 @@ def normalised(text: str) -> str:
     >>> normalised("  São Tomé,\\n INV-20931! ")
     'sao tome inv 20931'
     """
-    plain = unicodedata.normalize("NFKD", text.replace("’", "'")).casefold()
+    plain = unicodedata.normalize("NFKD", text).casefold()
     letters = "".join(mark for mark in plain if not unicodedata.combining(mark))
     return " ".join(re.sub(r"[\W_]+", " ", letters).split())
 
@@ -52,6 +54,8 @@ def number(answer: str, reference: str) -> bool:
 
     >>> number("12 x 4 = 48.", "48"), number("$1,250.50", "1250.5"), number("48 or 49", "48"), number("none", "0")
     (True, True, False, False)
+    >>> number("The area is 20 m2.", "20")
+    True
     """
     said = [Decimal(found.replace(",", "")) for found in NUMBER.findall(answer)]
     return bool(said) and said[-1] == Decimal(reference.replace(",", ""))
@@ -77,7 +81,7 @@ def contains(answer: str, reference: str) -> bool:
     return len(said.split()) <= len(wanted.split()) + SPARE_WORDS and f" {wanted} " in f" {said} "
 
 
-def cannot_tell(answer: str, reference: str) -> bool:  # noqa: ARG001 - every judge takes both
+def cannot_tell(answer: str, reference: str) -> bool:
     """The answer admits that the question does not hold enough to know.
 
     >>> cannot_tell("Cannot tell.", ""), cannot_tell("It can't be determined", ""), cannot_tell("Tuesday", "")

@@ -23,7 +23,7 @@ GIVEN = "always-frontier"
 
 
 def demo(
-    live: Annotated[bool, typer.Option("--live", help="Ask the two models on this machine, for about four minutes.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Ask the two models here and now; under four minutes.")] = False,
     weights: Annotated[
         Path | None,
         typer.Option("--weights", metavar="DIR", help="Folder of the weight files, for --live.", show_default=False),
@@ -65,8 +65,9 @@ def _live(folder: Path | None) -> Demo | None:
     except local.WeightsUnavailable as error:
         note(f"cascade: {error} Replaying the recorded answers instead.")
         return None
-    with status("loading two models") as say, local.serve(files.cheap) as cheap, local.serve(files.frontier) as frontier:
-        servers = {files.cheap.name: cheap, files.frontier.name: frontier}
+    small, large = files.cheap, files.frontier
+    with status("loading two models") as say, local.serve(small) as cheap, local.serve(large) as frontier:
+        servers = {small.name: cheap, large.name: frontier}
         return live_demo(servers, matches, lambda asked, left: say(f"{asked} answered, {left:.0f} s left"))
 
 
@@ -183,9 +184,7 @@ def _table(first: str, *rest: str) -> Table:
     return table
 
 
-def cell(
-    figure: Figure | None, scale: float, *, digits: int = 1, signed: bool = False, interval: bool = True
-) -> str:
+def cell(figure: Figure | None, scale: float, *, digits: int = 1, signed: bool = False, interval: bool = True) -> str:
     """An estimate and, beneath it, its interval; ``-`` where there is none."""
     if figure is None or figure.estimate != figure.estimate:  # not a number: there was nothing to count
         return "-"

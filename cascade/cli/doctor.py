@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cascade.policy import Model, Policy, Tier
 
 OURS = "cascade-gate"
+IN_CODE = "Cascade.load({}=...) must bring it, `cascade ask` cannot"
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -192,14 +193,14 @@ def _checks(policy: Policy) -> Iterator[Finding]:
     for check in policy.checks:
         subject = f"check {check.name}"
         if check.command is None:
-            yield Finding("warn", subject, "has no command: Cascade.load(checks=...) must bring it, `cascade ask` cannot")
+            yield Finding("warn", subject, f"has no command: {IN_CODE.format('checks')}")
         elif not check.command or shutil.which(check.command[0]) is None:
             program = check.command[0] if check.command else "an empty command"
             yield Finding("warn", subject, f"{program} is not on PATH: the check would abstain every time")
         else:
             yield Finding("ok", subject, " ".join(check.command))
     for name in policy.signals.user:
-        yield Finding("warn", f"signal {name}", "Cascade.load(signals=...) must bring it, `cascade ask` cannot")
+        yield Finding("warn", f"signal {name}", IN_CODE.format("signals"))
 
 
 def _gates(policy: Policy, lock: Lock | None, file: Path) -> Iterator[Finding]:

@@ -118,5 +118,6 @@ def _steps(decision: Decision) -> Table:
     for step in decision.steps:
         tokens = "" if step.usage is None else f"{step.usage.prompt_tokens}+{step.usage.completion_tokens}"
         cost = "unknown" if step.cost is None else f"{step.cost:.6f}"
-        table.add_row(step.kind, step.tier, step.outcome, tokens, cost, f"{step.latency:.3f}", step.detail or step.model)
+        took, detail = f"{step.latency:.3f}", step.detail or step.model
+        table.add_row(step.kind, step.tier, step.outcome, tokens, cost, took, detail)
     return table

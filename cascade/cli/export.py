@@ -64,5 +64,6 @@ def moment(text: str) -> float:
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"--since {text}: write 2026-03-01, 2026-03-01T12:00, or an age as 24h or 7d") from None
+        wanted = "write 2026-03-01, 2026-03-01T12:00, or an age as 24h or 7d"
+        raise typer.BadParameter(f"--since {text}: {wanted}") from None
     return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from cascade.cli.printing import emit
 from cascade.errors import ConfigError
 
 
-class Template(str, Enum):
+class Template(StrEnum):
     """The shipped templates, by what they are for."""
 
     support = "support"

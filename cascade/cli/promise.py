@@ -11,14 +11,16 @@ if TYPE_CHECKING:
 def promise(certificate: Certificate) -> str:
     """What a certificate promises and on what evidence, in one sentence of plain English."""
     sure = f"with {_percent(certificate.confidence)} % confidence (upper limit {_percent(certificate.bound)})"
-    judged = f"of {certificate.judged:,} judged questions {certificate.accepted:,} would be answered without the last tier"
+    judged = (
+        f"Of {certificate.judged:,} judged questions {certificate.accepted:,} would be served without the last tier"
+    )
     if certificate.kind == "regret":
         evidence = f"and on {certificate.bad:,} of them that loses against it"
         claim = f"at most {_percent(certificate.level)} points of quality are lost over all traffic"
     else:
         evidence = f"{certificate.bad:,} of those unacceptably"
-        claim = f"at most {_percent(certificate.level)} % of what is answered without the last tier is unacceptable"
-    return f"{judged[0].upper()}{judged[1:]}, {evidence}: {claim}, {sure}."
+        claim = f"at most {_percent(certificate.level)} % of what is served without the last tier is unacceptable"
+    return f"{judged}, {evidence}; so {claim}, {sure}."
 
 
 def verdict(lock: Lock) -> str:

@@ -79,18 +79,16 @@ class DirectTransport:
 
     async def _chunks(self, call: Call, target: _Target) -> AsyncGenerator[dict[str, Any], None]:
         events, finished = Events(), False
+        # Left half way, the response's own exit drops the connection, and so stops the server.
         async with self._post(call, target, stream=True) as response:
-            try:
-                async for piece in response.content.iter_any():
-                    for data in events.feed(piece):
-                        if data == b"[DONE]":
-                            await _read_out(response)
-                            return
-                        chunk = _chunk(data, target.host)
-                        finished = finished or any(c.get("finish_reason") for c in chunk.get("choices") or ())
-                        yield chunk
-            finally:
-                response.close() if not response.content.at_eof() else response.release()
+            async for piece in response.content.iter_any():
+                for data in events.feed(piece):
+                    if data == b"[DONE]":
+                        await _read_out(response)
+                        return
+                    chunk = _chunk(data, target.host)
+                    finished = finished or any(c.get("finish_reason") for c in chunk.get("choices") or ())
+                    yield chunk
         if events.torn or not finished:
             raise broken(target.host, "ended the stream before the answer was complete", 200)
 
@@ -144,9 +142,7 @@ def _headers(endpoint: Endpoint) -> dict[str, str] | None:
 
 async def _refusal(response: ClientResponse, endpoint: Endpoint, host: str) -> UpstreamError:
     said = message_in(await response.read())
-    return refused(
-        response.status, said, provider=host, endpoint=endpoint, wait=retry_after(response.headers)
-    )
+    return refused(response.status, said, provider=host, endpoint=endpoint, wait=retry_after(response.headers))
 
 
 def _draft(call: Call, body: bytes, host: str, latency: float) -> Draft:

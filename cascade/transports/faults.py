@@ -82,9 +82,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if seconds < float("inf") else None
 
 
-def refused(
-    status: int, said: str, *, provider: str, endpoint: Endpoint, wait: float | None = None
-) -> UpstreamError:
+def refused(status: int, said: str, *, provider: str, endpoint: Endpoint, wait: float | None = None) -> UpstreamError:
     """The error of an HTTP status other than success. ``said`` is the server's message."""
     said = scrub(said)
     return UpstreamError(

@@ -110,9 +110,7 @@ class LiteLLMTransport:
         provider, arguments = _arguments(litellm, call)
         answer = None
         try:
-            answer = await litellm.acompletion(
-                **arguments, stream=True, stream_options={"include_usage": True}
-            )
+            answer = await litellm.acompletion(**arguments, stream=True, stream_options={"include_usage": True})
             async for chunk in answer:
                 yield chunk.model_dump(exclude_none=True)
             # It ends a torn stream with a "stop" of its own; what the provider said is kept here.
