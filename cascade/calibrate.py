@@ -13,11 +13,23 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from cascade.certify import Candidate, fixed_sequence, least_rows, power_start, upper_limit
 from cascade.confidence import Scorer, Scout
+from cascade.embedding import Embedder
 from cascade.errors import ConfigError
-from cascade.fit import RIGHT, Labelled, fit_scorers, fit_scouts, labelled, scores_of, skipped
+from cascade.fit import (
+    RIGHT,
+    Labelled,
+    fit_neighbours,
+    fit_scorers,
+    fit_scouts,
+    labelled,
+    scores_of,
+    skipped,
+    with_neighbours,
+)
 from cascade.lock import Certificate, Gate, Lock, digest, identity
 from cascade.policy import Policy
 from cascade.types import Outcome
@@ -31,14 +43,20 @@ if TYPE_CHECKING:
 CANDIDATES = 60
 
 
-def calibrate(outcomes: Iterable[Outcome], policy: Policy, *, judge: str = "", now: str | None = None) -> Lock:
+def calibrate(
+    outcomes: Iterable[Outcome],
+    policy: Policy,
+    *,
+    judge: str = "",
+    embedder: Embedder | None = None,
+    now: str | None = None,
+) -> Lock:
     """Fit and certify a lock. ``ConfigError`` when the rows cannot carry a fit at all.
 
     Nothing certified is not an error: the lock then holds closed gates and a note that says how
-    many more labels are needed.
+    many labels are needed at least. ``judge`` says whose labels they are; ``embedder`` is needed
+    where a declared signal set reads ``neighbours``; ``now`` is the date of the certificate.
     """
-    import numpy as np
-
     rows = [row for row in outcomes if row.split in ("fit", "certify")]
     fit = labelled([row for row in rows if row.split == "fit"], policy)
     # A paraphrase is not a second draw from the traffic: the certificate counts each question once.
@@ -48,51 +66,72 @@ def calibrate(outcomes: Iterable[Outcome], policy: Policy, *, judge: str = "", n
             "calibration needs labelled rows of split 'fit' and of split 'certify'; "
             f"found {len(fit)} and {len(certify)} in which every tier has an answer and a label"
         )
-    delta = 1.0 - policy.target.confidence
-    scorers, fit_scores = fit_scorers(fit, policy)
-    scouts = _scouts(fit, fit_scores, policy, delta)
-    fit_scores = np.where(skipped(fit, scouts, policy), -np.inf, fit_scores)
-    scores = scores_of(certify, scorers, scouts, policy)
+    neighbours = fit_neighbours(fit, policy, embedder)
+    fit = with_neighbours(fit, neighbours, policy, embedder, own=True)
+    certify = with_neighbours(certify, neighbours, policy, embedder, own=False)
+    made, fit_scores = _fitted(fit, policy)
+    scores = scores_of(certify, made.scorers, made.scouts, policy)
     path = _path(fit_scores)
-    chosen = _choose(path, fit, fit_scores, certify, scores, policy, delta)
-    gates = [_gate(scorer, None if chosen is None else float(path[chosen])) for scorer in scorers]
-    made = Lock(
-        policy=policy.name,
-        scorers=scorers,
-        scouts=scouts,
-        gates=gates,
+    chosen = _choose(path, fit, fit_scores, certify, scores, policy)
+    threshold = None if chosen is None else float(path[chosen])
+    made = replace(
+        made,
+        neighbours=neighbours,
+        gates=[_gate(scorer, threshold) for scorer in made.scorers],
         outcomes=digest([msgspec.to_builtins(row) for row in rows]),
     )
-    if chosen is None:
-        return msgspec.structs.replace(made, notes=[_refusal(policy, delta)])
-    found = _count(certify, scores, float(path[chosen]), policy)
-    served = int((scores >= path[chosen]).any(axis=0).sum())
-    certificate = Certificate(
+    if threshold is None:
+        return replace(made, notes=[_refusal(policy)])
+    issued_at = now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return replace(made, certificates=[_certificate(made, certify, scores, threshold, policy, judge, issued_at)])
+
+
+def _fitted(fit: list[Labelled], policy: Policy) -> tuple[Lock, Floats]:
+    """Scorers and scouts, and the fit rows' out-of-fold scores as serving would see them."""
+    import numpy as np
+
+    scorers, fit_scores = fit_scorers(fit, policy)
+    scouts = _scouts(fit, fit_scores, policy)
+    fit_scores = np.where(skipped(fit, scouts, policy), -np.inf, fit_scores)
+    return Lock(policy=policy.name, scorers=scorers, scouts=scouts), fit_scores
+
+
+def _certificate(
+    made: Lock,
+    certify: list[Labelled],
+    scores: Floats,
+    threshold: float,
+    policy: Policy,
+    judge: str,
+    issued_at: str,
+) -> Certificate:
+    target, found = policy.target, _count(certify, scores, threshold, policy)
+    delta = 1.0 - target.confidence
+    return Certificate(
         id=f"{policy.name}-{digest([made.outcomes, policy.model_dump(mode='json')])}",
-        gates=[gate.id for gate in gates],
-        kind=policy.target.kind,
-        level=policy.target.level,
-        confidence=policy.target.confidence,
+        gates=[gate.id for gate in made.gates],
+        kind=target.kind,
+        level=target.level,
+        confidence=target.confidence,
         delta=delta,
         method="fixed sequence of exact binomial tests over one threshold path",
-        population="all requests" if policy.target.kind == "regret" else "requests served without the last tier",
+        population="all requests" if target.kind == "regret" else "requests served without the last tier",
         judged=len(certify),
-        accepted=served,
+        accepted=int((scores >= threshold).any(axis=0).sum()),
         bad=found.bad,
         bound=upper_limit(found.bad, found.n, delta),
         judge=judge,
-        issued_at=now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        issued_at=issued_at,
         identity=identity(policy),
     )
-    return msgspec.structs.replace(made, certificates=[certificate])
 
 
-def _scouts(fit: list[Labelled], fit_scores: Floats, policy: Policy, delta: float) -> list[Scout]:
+def _scouts(fit: list[Labelled], fit_scores: Floats, policy: Policy) -> list[Scout]:
     """Scouts for the threshold that the fit rows alone would choose; none where they choose none."""
     if not policy.preroute.enabled:
         return []
     path = _path(fit_scores)
-    chosen = _choose(path, fit, fit_scores, fit, fit_scores, policy, delta)
+    chosen = _choose(path, fit, fit_scores, fit, fit_scores, policy)
     return [] if chosen is None else fit_scouts(fit, fit_scores, float(path[chosen]), policy)
 
 
@@ -128,9 +167,8 @@ def _choose(
     certify: list[Labelled],
     scores: Floats,
     policy: Policy,
-    delta: float,
 ) -> int | None:
-    level = policy.target.level
+    level, delta = policy.target.level, 1.0 - policy.target.confidence
     start = 0
     if policy.target.kind == "error":
         guesses = [_count(fit, fit_scores, float(t), policy) for t in path]
@@ -149,8 +187,9 @@ def _gate(scorer: Scorer, threshold: float | None) -> Gate:
     return Gate(id=scorer.id, tier=scorer.tier, signal_set=scorer.signal_set, scorer=scorer.id, threshold=threshold)
 
 
-def _refusal(policy: Policy, delta: float) -> str:
+def _refusal(policy: Policy) -> str:
     target = policy.target
+    delta = 1.0 - target.confidence
     rows = "judged rows" if target.kind == "regret" else "accepted rows"
     return (
         f"nothing is certified at {target.kind} {target.level} with confidence {target.confidence}: "

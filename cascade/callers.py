@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from cascade.types import Decision
+from cascade.asks import Call
+from cascade.errors import CascadeError
+from cascade.types import Decision, Draft
 
 T = TypeVar("T")
 Home = asyncio.AbstractEventLoop | None
@@ -40,6 +44,55 @@ _latest: ContextVar[WeakKeyDictionary[Latest, Decision | str]] = ContextVar(
     "cascade_latest",
     default=WeakKeyDictionary(),  # noqa: B039  never written to: every ``set`` makes a new one
 )
+
+
+class CallersCode(ABC):
+    """A transport to code of the caller's own: it runs where the caller is, and nowhere else.
+
+    ``raised`` is what it raised when it was last run, or None; the flow hears ``told`` of it.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.raised: Exception | None = None
+        self._home = home
+
+    @abstractmethod
+    def work(self, call: Call) -> Callable[[], Any]:
+        """What to run for the call; returns its result, or an awaitable of it where there is a home."""
+
+    @abstractmethod
+    def drafted(self, call: Call, found: Any, latency: float) -> Draft:
+        """The result, read. ``latency`` is in seconds."""
+
+    @abstractmethod
+    def told(self, call: Call, error: Exception) -> CascadeError:
+        """What the flow is told of an exception."""
+
+    def complete_here(self, call: Call) -> Draft:
+        """The answer of synchronous code, in this thread."""
+        self.raised, work, started = None, self.work(call), time.perf_counter()
+        try:
+            found = work()
+        except Exception as error:
+            raise self.failed(call, error) from error
+        return self.drafted(call, found, time.perf_counter() - started)
+
+    async def complete(self, call: Call) -> Draft:
+        """The answer from wherever the code belongs; see ``at_home``."""
+        self.raised, work, started = None, self.work(call), time.perf_counter()
+        try:
+            found = await at_home(work, self._home)
+        except Exception as error:
+            raise self.failed(call, error) from error
+        return self.drafted(call, found, time.perf_counter() - started)
+
+    def failed(self, call: Call, error: Exception) -> CascadeError:
+        """Remember what was raised, and say it in the flow's words."""
+        self.raised = error
+        return self.told(call, error)
+
+    async def close(self) -> None:
+        """Nothing: what the code holds open is its owner's."""
 
 
 async def at_home(work: Callable[[], Any], home: Home) -> Any:

@@ -26,6 +26,7 @@ from cascade.intents import fit_intents
 from cascade.ladder import Ladder
 from cascade.ledger import Ledger
 from cascade.lock import Lock, load_lock, lock_path
+from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.parts import Parts
 from cascade.policy import CachePolicy, Policy, load_policy, metadata_read, nearest, store_folder
 from cascade.replies import reply
@@ -289,7 +290,8 @@ def _cache(wanted: CachePolicy, rules: Rules, folder: Path | None) -> Cache | No
 
 def _embedder(policy: Policy) -> Embedder | None:
     """The packaged embedder where something needs vectors; loading it costs half a second."""
-    if not any(declared.examples for declared in policy.slices.values()):
+    by_examples = any(declared.examples for declared in policy.slices.values())
+    if not by_examples and NEIGHBOURS not in policy.families:
         return None
     return WordLlamaEmbedder()
 

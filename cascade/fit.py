@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from cascade.checks import built_in
 from cascade.confidence import SLICE_FEATURE, Scorer, Scout, question_signals
+from cascade.embedding import Embedder
 from cascade.errors import ConfigError
+from cascade.neighbours import FAMILY, Nearby, Neighbours, pack
 from cascade.policy import Policy
 from cascade.replay import draft_of, request_of
-from cascade.signals import measure, narrowed
+from cascade.signals import extend, measure, narrowed
 from cascade.types import Outcome, Record, Request, Signals
 
 if TYPE_CHECKING:
@@ -48,6 +52,42 @@ def labelled(outcomes: Sequence[Outcome], policy: Policy) -> list[Labelled]:
     return [row for row in made if row is not None]
 
 
+def fit_neighbours(rows: list[Labelled], policy: Policy, embedder: Embedder | None) -> list[Neighbours]:
+    """The fit rows as labelled neighbours, a set for each cheap tier, where a declared set reads them."""
+    import numpy as np
+
+    if FAMILY not in policy.families:
+        return []
+    if embedder is None:
+        raise ConfigError("a declared signal set reads neighbours, which needs an embedder")
+    vectors = embedder.embed([row.request.question for row in rows])
+    failed = np.array([row.qualities for row in rows]) < RIGHT
+    names = [tier.name for tier in policy.tiers[:-1]]
+    packed = [pack(name, embedder.name, vectors, failed[:, index]) for index, name in enumerate(names)]
+    return [record for record in packed if record is not None]
+
+
+def with_neighbours(
+    rows: list[Labelled], records: list[Neighbours], policy: Policy, embedder: Embedder | None, *, own: bool
+) -> list[Labelled]:
+    """The rows with the family ``neighbours``; ``own`` rows are in the records and never see themselves."""
+    if not records or embedder is None:
+        return rows
+    vectors = embedder.embed([row.request.question for row in rows])
+    nearby = {record.tier: Nearby(record) for record in records}
+
+    def extended(index: int, row: int, signals: Signals | None) -> Signals | None:
+        near = nearby.get(policy.tiers[index].name)
+        if signals is None or near is None:
+            return signals
+        return extend(signals, FAMILY, near.measure(vectors[row], leave_out=row if own else None))
+
+    return [
+        replace(row, signals=[extended(index, i, signals) for index, signals in enumerate(row.signals)])
+        for i, row in enumerate(rows)
+    ]
+
+
 def _label(outcome: Outcome, policy: Policy) -> Labelled | None:
     models = [outcome.models[tier.name] for tier in policy.tiers if tier.name in outcome.models]
     qualities = [model.quality for model in models]
@@ -60,7 +100,7 @@ def _label(outcome: Outcome, policy: Policy) -> Labelled | None:
         draft = draft_of(tier.name, outcome.models[tier.name], tier.model)
         failed = any(check.outcome == "fail" for check in built_in(request, draft))
         found = draft.measured or measure(request, draft, policy.families)
-        signals.append(None if failed else narrowed(found, policy.signals.sets))
+        signals.append(None if failed else found)
     return Labelled(
         slice=outcome.slice,
         request=request,
@@ -80,13 +120,17 @@ def fit_scorers(rows: list[Labelled], policy: Policy) -> tuple[list[Scorer], Flo
     for index, tier in enumerate(policy.tiers[:-1]):
         for families in policy.signals.sets:
             name = "+".join(sorted(families))
-            usable = [i for i, row in enumerate(rows) if (s := row.signals[index]) is not None and s.set_name == name]
+            usable = [
+                i
+                for i, row in enumerate(rows)
+                if (s := _declared(row, index, policy)) is not None and s.set_name == name
+            ]
             if len(usable) < LEAST_LABELS:
                 continue
             labels = np.array([rows[i].qualities[index] >= RIGHT for i in usable])
             if labels.all() or not labels.any():
                 continue
-            signals = [s for i in usable if (s := rows[i].signals[index]) is not None]
+            signals = [s for i in usable if (s := _declared(rows[i], index, policy)) is not None]
             scorer, scores = _fit(tier.name, signals, [rows[i] for i in usable], labels, slices)
             scorers.append(scorer)
             out_of_fold[index, usable] = scores
@@ -168,11 +212,17 @@ def scores_of(rows: list[Labelled], scorers: list[Scorer], scouts: list[Scout], 
     scores = np.full((len(policy.tiers) - 1, len(rows)), -np.inf)
     for i, row in enumerate(rows):
         for index, tier in enumerate(policy.tiers[:-1]):
-            signals = row.signals[index]
+            signals = _declared(row, index, policy)
             scorer = by_key.get((tier.name, signals.set_name)) if signals is not None else None
             score = scorer.score(signals, row.slice) if scorer is not None and signals is not None else None
             scores[index, i] = -np.inf if score is None else score
     return np.where(skipped(rows, scouts, policy), -np.inf, scores)
+
+
+def _declared(row: Labelled, index: int, policy: Policy) -> Signals | None:
+    """The row's signals at one tier as the set that serving would read."""
+    signals = row.signals[index]
+    return None if signals is None else narrowed(signals, policy.signals.sets)
 
 
 def skipped(rows: list[Labelled], scouts: list[Scout], policy: Policy) -> Any:

@@ -32,6 +32,7 @@ from cascade.asks import (
 from cascade.checks import built_in
 from cascade.decide import UNPLACED, Ruling, coin, rule, serves, usable
 from cascade.errors import Cancelled, CascadeError, UpstreamError
+from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.paid import paid
 from cascade.policy import Model, Tier
 from cascade.run import Run
@@ -152,6 +153,9 @@ def examine(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
         run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))
         checks.append(result)
     signals = draft.measured or measure(run.request, draft, run.rules.policy.families)
+    nearby = run.rules.gates.nearby(tier.name)
+    if nearby is not None:
+        signals = extend(signals, NEIGHBOURS, nearby.measure((yield Embed(text=run.request.question))))
     failed = any(result.outcome == "fail" for result in checks)
     if not failed and tier is not run.plan.tiers[-1] and draft.measured is None:
         signals = yield from paid(run, tier.name, draft, signals)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cascade.confidence import Scorer
 from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity
+from cascade.neighbours import FAMILY, Nearby
 from cascade.policy import Policy
 from cascade.types import Record, Request
 
@@ -37,6 +38,8 @@ class Gates:
         self._own = {(gate.tier, gate.slice) for gate in lock.gates} if lock is not None else set()
         asks = lock is not None and policy.preroute.enabled
         self._scouts = {scout.tier: scout for scout in lock.scouts} if asks and lock is not None else {}
+        wanted = lock is not None and FAMILY in policy.families
+        self._nearby = {n.tier: Nearby(n) for n in lock.neighbours} if wanted and lock is not None else {}
         if lock is not None:
             self._compile(policy, lock, closed)
 
@@ -47,6 +50,10 @@ class Gates:
     def any_open(self, tier: str, slice_name: str) -> bool:
         """Could any draft of this tier be served in this slice?"""
         return (tier, self._population(tier, slice_name)) in self._tiers
+
+    def nearby(self, tier: str) -> Nearby | None:
+        """The tier's labelled questions, where some declared signal set reads them."""
+        return self._nearby.get(tier)
 
     def _population(self, tier: str, slice_name: str) -> str:
         """A slice with a gate of its own, open or closed, is not part of the pooled population."""

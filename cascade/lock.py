@@ -16,6 +16,7 @@ import msgspec
 
 from cascade.confidence import Scorer, Scout
 from cascade.errors import PolicyError
+from cascade.neighbours import Neighbours
 from cascade.policy import Policy, Tier
 from cascade.types import Record
 
@@ -72,6 +73,7 @@ class Lock(Record, frozen=True, kw_only=True):
     policy: str
     scorers: list[Scorer] = []
     scouts: list[Scout] = []
+    neighbours: list[Neighbours] = []
     gates: list[Gate] = []
     certificates: list[Certificate] = []
     outcomes: str = ""

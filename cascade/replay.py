@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from cascade.asks import Ask, Call, Check, Go, Keep, Lookup, Measure, Wait
+from cascade.asks import Ask, Call, Check, Embed, Flow, Keep, Measure, Together, Wait
+from cascade.embedding import Embedder
 from cascade.errors import CascadeError, UpstreamError
 from cascade.flow import answer
 from cascade.run import Rules, Run
@@ -44,32 +45,30 @@ class Replayed(Record, frozen=True, kw_only=True):
     error: str = ""
 
 
-def replay(outcomes: Iterable[Outcome], rules: Rules) -> Iterator[Replayed]:
+def replay(outcomes: Iterable[Outcome], rules: Rules, embedder: Embedder | None = None) -> Iterator[Replayed]:
     """Send every outcome through the flow under these rules, in order."""
     for outcome in outcomes:
-        yield replay_one(outcome, rules)
+        yield replay_one(outcome, rules, embedder)
 
 
-def replay_one(outcome: Outcome, rules: Rules) -> Replayed:
+def replay_one(outcome: Outcome, rules: Rules, embedder: Embedder | None = None) -> Replayed:
     """One outcome through the flow."""
-    clock = _Clock()
-    run = Run(rules, request_of(outcome), clock=clock, at=outcome.decision.at if outcome.decision else 0.0)
-    asked: list[ModelOutcome] = []
+    tape = _Tape(outcome, embedder)
+    run = Run(rules, request_of(outcome), clock=tape.now, at=outcome.decision.at if outcome.decision else 0.0)
+    decision, quality, error = None, None, ""
     try:
-        found = _drive(run, outcome, clock, asked)
-    except CascadeError as error:
-        return Replayed(
-            outcome=outcome, decision=None, quality=None, cost=run.spent, latency=clock(),
-            cpu=_cpu(asked), error=str(error),
-        )  # fmt: skip
-    decision = found.decision
+        found = tape.play(answer(run))
+        decision, quality = found.decision, outcome.models[found.draft.tier].quality
+    except CascadeError as raised:
+        error = str(raised)
     return Replayed(
         outcome=outcome,
         decision=decision,
-        quality=outcome.models[found.draft.tier].quality,
-        cost=decision.cost,
-        latency=clock(),
-        cpu=_cpu(asked),
+        quality=quality,
+        cost=run.spent,
+        latency=tape.now(),
+        cpu=tape.cpu(),
+        error=error,
     )
 
 
@@ -108,50 +107,6 @@ def draft_of(tier: str, model: ModelOutcome, name: str) -> Draft:
     )
 
 
-def _drive(run: Run, outcome: Outcome, clock: _Clock, asked: list[ModelOutcome]) -> Answer:
-    flow = answer(run)
-    reply: Any = None
-    error: CascadeError | None = None
-    while True:
-        try:
-            ask = flow.throw(error) if error is not None else flow.send(reply)
-        except StopIteration as stop:
-            found: Answer = stop.value
-            return found
-        reply, error = None, None
-        try:
-            reply = _reply(ask, outcome, clock, asked)
-        except CascadeError as raised:
-            error = raised
-
-
-def _reply(ask: Ask, outcome: Outcome, clock: _Clock, asked: list[ModelOutcome]) -> Any:
-    match ask:
-        case Call():
-            model = outcome.models.get(ask.tier)
-            if model is None:
-                raise UpstreamError(f"nothing is recorded of tier {ask.tier!r}", billed=False, retryable=False)
-            asked.append(model)
-            draft = draft_of(ask.tier, model, ask.endpoint.model)
-            clock.pass_(draft.latency)
-            return draft
-        case Check():
-            missing = CheckResult(name=ask.name, outcome="abstain", detail="not recorded")
-            return next((c for c in outcome.models[ask.draft.tier].checks if c.name == ask.name), missing)
-        case Measure():
-            prefix = f"{ask.name}."
-            recorded = outcome.models[ask.draft.tier].signals
-            return {k.removeprefix(prefix): v for k, v in recorded.items() if k.startswith(prefix)} or None
-        case Wait():
-            return clock.pass_(ask.seconds)
-        case Keep():
-            return True
-        case Lookup() | Go():
-            return None
-        case _:  # what runs off the caller's path is not part of what the caller got
-            return None
-
-
 def _messages(outcome: Outcome) -> list[Message]:
     system = [{"role": "system", "content": outcome.system}] if outcome.system else []
     return [*system, {"role": "user", "content": outcome.query or ""}]
@@ -165,19 +120,65 @@ def _measured(model: ModelOutcome) -> Signals | None:
     return Signals(values=model.signals, families=tuple(sorted(families)))
 
 
-def _cpu(asked: list[ModelOutcome]) -> float | None:
-    known = [model.cpu_ms for model in asked if model.cpu_ms is not None]
-    return sum(known) / 1e3 if asked and len(known) == len(asked) else None
+class _Tape:
+    """Answers a flow's asks from one outcome. Its clock stands at 0.0 and moves by what was recorded."""
 
-
-class _Clock:
-    """Seconds since the request began, advanced by what was recorded."""
-
-    def __init__(self) -> None:
+    def __init__(self, outcome: Outcome, embedder: Embedder | None) -> None:
+        self._outcome = outcome
+        self._embedder = embedder
+        self._asked: list[ModelOutcome] = []
         self._now = 0.0
 
-    def __call__(self) -> float:
+    def now(self) -> float:
+        """Seconds since the request began."""
         return self._now
 
-    def pass_(self, seconds: float) -> None:
-        self._now += seconds
+    def cpu(self) -> float | None:
+        """CPU seconds of all calls made, or None where one has none recorded."""
+        known = [model.cpu_ms for model in self._asked if model.cpu_ms is not None]
+        return sum(known) / 1e3 if len(known) == len(self._asked) else None
+
+    def play(self, flow: Flow) -> Answer:
+        """Drive the flow to its answer; raises what it raises."""
+        reply: Any = None
+        error: CascadeError | None = None
+        while True:
+            try:
+                ask = flow.throw(error) if error is not None else flow.send(reply)
+            except StopIteration as stop:
+                found: Answer = stop.value
+                return found
+            reply, error = None, None
+            try:
+                reply = self._reply(ask)
+            except CascadeError as raised:
+                error = raised
+
+    def _reply(self, ask: Ask) -> Any:
+        match ask:
+            case Call():
+                return self._call(ask)
+            case Check():
+                missing = CheckResult(name=ask.name, outcome="abstain", detail="not recorded")
+                return next((c for c in self._outcome.models[ask.draft.tier].checks if c.name == ask.name), missing)
+            case Measure():
+                recorded, prefix = self._outcome.models[ask.draft.tier].signals, f"{ask.name}."
+                return {k.removeprefix(prefix): v for k, v in recorded.items() if k.startswith(prefix)} or None
+            case Embed():
+                return None if self._embedder is None else self._embedder.embed([ask.text])[0]
+            case Wait():
+                self._now += ask.seconds
+            case Keep():
+                return True
+            case Together():
+                return [None] * len(ask.calls)
+        return None  # nothing is stored, and what runs off the caller's path is not what the caller got
+
+    def _call(self, ask: Call) -> Draft:
+        model = self._outcome.models.get(ask.tier)
+        if model is None:
+            raise UpstreamError(f"nothing is recorded of tier {ask.tier!r}", billed=False, retryable=False)
+        self._asked.append(model)
+        draft = draft_of(ask.tier, model, ask.endpoint.model)
+        self._now += draft.latency
+        return draft

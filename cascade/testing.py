@@ -101,10 +101,13 @@ def scripted(flow: Flow, replies: Iterable[Any]) -> tuple[Answer | float | Casca
         while True:
             ask = flow.throw(reply) if isinstance(reply, BaseException) else flow.send(reply)
             asks.append(ask)
-            if isinstance(ask, Keep | Spawn):
-                reply = True if isinstance(ask, Keep) else None
-            else:
-                reply = next(script, None)
+            match ask:
+                case Keep():
+                    reply = True
+                case Spawn():
+                    reply = None
+                case _:
+                    reply = next(script, None)
     except StopIteration as stop:
         return stop.value, asks
     except CascadeError as error:

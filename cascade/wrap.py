@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, NoReturn, Self, TypeVar
 
 from msgspec.structs import replace
 
 from cascade.asks import Call
-from cascade.callers import Home, Latest, at_home
+from cascade.callers import CallersCode, Home, Latest
 from cascade.drivers import drive, drive_sync
 from cascade.engine import Cascade, new_id
 from cascade.errors import ConfigError, UpstreamError
@@ -220,54 +219,21 @@ class Site:
         return replace(rules, policy=policy.model_copy(update=update), intents=None)
 
 
-class Runs:
-    """The runs of the function for one call, as a transport: a tier's answer is what one run returns."""
+class Runs(CallersCode):
+    """The runs of the function for one call: a tier's answer is what one run returns."""
 
     def __init__(self, run: Callable[..., Any], options: Options, home: Home) -> None:
+        super().__init__(home)
         self._run = run
         self._options = options
-        self._home = home
-        self._raised: Exception | None = None
 
-    def complete_here(self, call: Call) -> Draft:
-        """One run in the caller's thread. ``UpstreamError`` for whatever it raises."""
-        self._raised, started = None, time.perf_counter()
-        try:
-            found = self._run(model=call.endpoint.model)
-        except Exception as error:
-            raise self._told(call, error) from error
-        return self._draft(call, found, time.perf_counter() - started)
+    def work(self, call: Call) -> Callable[[], Any]:
+        """One run, with the model of the call."""
+        return functools.partial(self._run, model=call.endpoint.model)
 
-    async def complete(self, call: Call) -> Draft:
-        """One run where the function belongs; see ``at_home``."""
-        self._raised, started = None, time.perf_counter()
-        try:
-            found = await at_home(functools.partial(self._run, model=call.endpoint.model), self._home)
-        except Exception as error:
-            raise self._told(call, error) from error
-        return self._draft(call, found, time.perf_counter() - started)
-
-    def stream(self, call: Call) -> NoReturn:
-        """A function returns its answer whole."""
-        raise ConfigError("a wrapped function cannot be streamed")
-
-    async def close(self) -> None:
-        """Nothing is held open."""
-
-    def fail(self, error: UpstreamError) -> NoReturn:
-        """Raise what the last run raised, untouched; ``error`` where that one did return."""
-        raise error if self._raised is None else self._raised
-
-    def _told(self, call: Call, error: Exception) -> UpstreamError:
-        self._raised = error
-        # Its message may quote content, which the ledger may have been told not to keep.
-        said = f"the function raised {type(error).__name__} with model={call.endpoint.model!r}"
-        return UpstreamError(said, provider=call.endpoint.model, retryable=False)
-
-    def _draft(self, call: Call, found: Any, latency: float) -> Draft:
+    def drafted(self, call: Call, found: Any, latency: float) -> Draft:
         """What the function returned, read for the gate. ``ConfigError`` when it cannot be read."""
-        options, price = self._options, price_for(call.endpoint)
-        model = call.endpoint.model
+        options, price, model = self._options, price_for(call.endpoint), call.endpoint.model
         given = options.read(found) if options.read is not None else found
         if not isinstance(given, Draft):
             given = read(given, tier=call.tier, model=model, price=price, latency=latency)
@@ -277,6 +243,20 @@ class Runs:
         if draft.cost is None and price is not None and draft.usage != Usage():
             draft = replace(draft, cost=cost(draft.usage, price))
         return draft
+
+    def told(self, call: Call, error: Exception) -> UpstreamError:
+        """Not to be tried again with this model: the function has seen to that itself, if anybody."""
+        # Its type alone: its message may quote content, which the ledger may have been told not to keep.
+        said = f"the function raised {type(error).__name__} with model={call.endpoint.model!r}"
+        return UpstreamError(said, provider=call.endpoint.model, retryable=False)
+
+    def stream(self, call: Call) -> NoReturn:
+        """A function returns its answer whole."""
+        raise ConfigError("a wrapped function cannot be streamed")
+
+    def fail(self, error: UpstreamError) -> NoReturn:
+        """Raise what the last run raised, untouched; ``error`` where that one did return."""
+        raise error if self.raised is None else self.raised
 
 
 class Texts:

@@ -133,9 +133,7 @@ def events(whole: dict[str, Any]) -> Iterator[bytes]:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": word} for word in WORD.findall(message["content"] or "")]
     deltas += [{"refusal": message["refusal"]}] if message.get("refusal") else []
-    deltas += [
-        {"tool_calls": [call | {"index": i}]} for i, call in enumerate(message.get("tool_calls") or [])
-    ]
+    deltas += [{"tool_calls": [call | {"index": i}]} for i, call in enumerate(message.get("tool_calls") or [])]
     for at, delta in enumerate(deltas):
         part: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": None}
         if logprobs and 0 < at <= len(logprobs):

@@ -82,9 +82,7 @@ def failure(runner: asyncio.Runner, call: Call, *, stream: bool) -> UpstreamErro
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_is_the_same_by_either_transport(
-    server: Server, runner: asyncio.Runner, stream: bool
-) -> None:
+def test_an_answer_is_the_same_by_either_transport(server: Server, runner: asyncio.Runner, stream: bool) -> None:
     for model in ("ok-logprobs", "tools", "empty-length"):
         call = call_for(server, model, logprobs=True, top_logprobs=2)
         hosted = (ask_streaming if stream else ask)(runner, call)

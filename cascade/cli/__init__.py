@@ -12,6 +12,7 @@ What a command needs is imported when it runs, so that ``--help`` answers at onc
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -48,10 +49,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (demo, init, ask, calibrate):
-    app.command(rich_help_panel="Commands")(_command)
-for _command in (explain, export, doctor):
-    app.command(rich_help_panel="Looking closer")(_command)
+PANELS: dict[str, list[Callable[..., None]]] = {
+    "Commands": [demo, init, ask, calibrate],
+    "Looking closer": [explain, export, doctor],
+}
+for _panel, _commands in PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
 
 
 def _version(wanted: bool) -> None:

@@ -49,14 +49,15 @@ def wrap_client(
     last word) and ``BudgetError``. Raises ``ConfigError`` here for any other object.
     """
     defaults = Defaults(slice, tenant, dict(metadata or {}), stakes)
-    library, asynchronous = _kind(client)
-    dialect: Dialect = Chat() if library == "openai" else Messages()
-    make = AsyncCalls if asynchronous else Calls
-    over = over_openai if library == "openai" else over_anthropic
-    return over(client, make(cascade, dialect, defaults))
+    provider, asynchronous = _kind(client)
+    dialect: Dialect = Messages() if provider == "anthropic" else Chat(provider)
+    calls = (AsyncCalls if asynchronous else Calls)(cascade, dialect, defaults)
+    return over_anthropic(client, calls) if provider == "anthropic" else over_openai(client, calls)
 
 
 _KINDS = {
+    ("openai", "AzureOpenAI"): ("azure", False),
+    ("openai", "AsyncAzureOpenAI"): ("azure", True),
     ("openai", "OpenAI"): ("openai", False),
     ("openai", "AsyncOpenAI"): ("openai", True),
     ("anthropic", "Anthropic"): ("anthropic", False),
@@ -65,7 +66,7 @@ _KINDS = {
 
 
 def _kind(client: Any) -> tuple[str, bool]:
-    """Whose client it is, and whether it is asynchronous; known by name, so that neither is imported."""
+    """Whose models it calls, and whether it is asynchronous; known by name, so that nothing is imported."""
     for cls in type(client).__mro__:
         kind = _KINDS.get((cls.__module__.partition(".")[0], cls.__name__))
         if kind is not None:

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 from cascade.client.calls import AsyncCalls, Calls
 from cascade.errors import ConfigError
 
-_AROUND = ("parse", "stream", "with_raw_response", "with_streaming_response")
+_RAW = ("with_raw_response", "with_streaming_response")
+_AROUND = ("parse", "stream", *_RAW)
 
 
 class Facade:
@@ -76,29 +77,28 @@ class Refused:
 
 def over_openai(client: Any, calls: Calls | AsyncCalls) -> Facade:
     """An OpenAI client whose chat completions are cascaded, under ``beta`` as well."""
-    own = client.chat
-    chat = Facade(own, completions=_cascaded(client, own.completions, calls, "chat.completions"), **_refused("chat"))
-    beta = Facade(client.beta, chat=chat)
-    return _client(client, calls, over_openai, chat=chat, beta=beta)
+    completions = _cascaded(client.chat.completions, calls.through(client), "chat.completions")
+    chat = Facade(client.chat, completions=completions, **_refused("chat", _RAW))
+    return _client(client, calls, over_openai, chat=chat, beta=Facade(client.beta, chat=chat))
 
 
 def over_anthropic(client: Any, calls: Calls | AsyncCalls) -> Facade:
     """An Anthropic client whose messages are cascaded; those of ``beta`` have types of their own."""
-    messages = _cascaded(client, client.messages, calls, "messages")
+    messages = _cascaded(client.messages, calls.through(client), "messages")
     return _client(client, calls, over_anthropic, messages=messages)
 
 
-def _cascaded(client: Any, resource: Any, calls: Calls | AsyncCalls, name: str) -> Facade:
-    create = calls.through(client)
-    return Facade(resource, create=create, **_refused(name))
+def _cascaded(resource: Any, create: Callable[..., Any], name: str) -> Facade:
+    return Facade(resource, create=create, **_refused(name, _AROUND))
 
 
-def _client(client: Any, calls: Calls | AsyncCalls, again: Callable[..., Facade], **replaced: Any) -> Facade:
+def _client(client: Any, calls: Calls | AsyncCalls, over: Callable[..., Facade], **replaced: Any) -> Facade:
     def copy(**options: Any) -> Facade:
-        return again(client.copy(**options), calls)
+        return over(client.copy(**options), calls)
 
-    return Facade(client, last=calls.last, copy=copy, with_options=copy, **replaced, **_refused("the client's"))
+    again = {"copy": copy, "with_options": copy}
+    return Facade(client, last=calls.last, **again, **replaced, **_refused("client", _RAW))
 
 
-def _refused(owner: str) -> dict[str, Refused]:
-    return {name: Refused(f"{owner}.{name}") for name in _AROUND}
+def _refused(owner: str, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: Refused(f"{owner}.{name}") for name in names}
