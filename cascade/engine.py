@@ -173,11 +173,14 @@ class Cascade:
             shadows=self._shadows.affordable(),
         )
 
-    def client(self, client: Any) -> Any:
-        """The same OpenAI or Anthropic client, sync or async, cascaded; see ``cascade.client``."""
+    def client(self, client: Any, **defaults: Any) -> Any:
+        """The same OpenAI or Anthropic client, sync or async, cascaded; see ``cascade.client``.
+
+        Keyword arguments are ``slice``, ``tenant``, ``metadata`` and ``stakes`` of calls that name none.
+        """
         from cascade.client import wrap_client
 
-        return wrap_client(self, client)
+        return wrap_client(self, client, **defaults)
 
     def wrap(self, function: Any = None, /, **options: Any) -> Any:
         """A function that takes ``model=``, cascaded; see ``cascade.wrap``."""

@@ -14,23 +14,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
-from cascade.asks import (
-    Ask,
-    Call,
-    Check,
-    Deliver,
-    Embed,
-    Flow,
-    Go,
-    Keep,
-    Lookup,
-    Measure,
-    Prefix,
-    Spawn,
-    Wait,
-)
+from cascade.asks import Ask, Check, Deliver, Embed, Flow, Go, Keep, Lookup, Measure, Prefix, Spawn, Wait
 from cascade.checks import built_in
-from cascade.decide import UNPLACED, Ruling, coin, rule, serves, usable
+from cascade.decide import UNPLACED, Ruling, rule, serves, usable
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.paid import paid
@@ -41,9 +27,6 @@ from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Served, Step
 
 T = TypeVar("T")
 Part = Generator[Ask, Any, T]
-
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 20.0
 
 
 class Choice(NamedTuple):
@@ -87,7 +70,8 @@ def climb(run: Run) -> Part[Choice]:
                     raise
                 continue
             ruling = yield from gate(run, tier, draft)
-            choice = Choice(tier.name, ruling.served if model is tier else "failed over", draft, ruling)
+            served: Served = "failed over" if last and model is not tier else ruling.served
+            choice = Choice(tier.name, served, draft, ruling)
             if ruling.serve or (deliver == "live" and (draft.text or draft.tool_calls)):
                 return choice
             if ruling.lesser and lesser is None:
@@ -102,35 +86,33 @@ def climb(run: Run) -> Part[Choice]:
 
 def attempt(run: Run, tier: Tier, model: Model, deliver: Deliver) -> Part[Draft]:
     """One model's answer: retries after its faults, and one rescue of a silent failure."""
-    draft = yield from ask(run, tier, model, run.call(tier, model, deliver))
+    draft = yield from ask(run, tier, model, deliver)
     silent = not draft.text and not draft.tool_calls and draft.finish_reason == "length"
     run.drafted(tier, draft, "silent_failure" if silent else "ok")
     if silent and tier.rescue_max_tokens is not None:
-        call = run.call(tier, model, deliver, max_tokens=tier.rescue_max_tokens)
-        draft = yield from ask(run, tier, model, call)
+        draft = yield from ask(run, tier, model, deliver, tier.rescue_max_tokens)
         run.drafted(tier, draft, "rescue")
     return draft
 
 
-def ask(run: Run, tier: Tier, model: Model, call: Call) -> Part[Draft]:
-    """Send one call, again after faults that a second try can mend, with a jittered pause between."""
-    for turn in range(tier.retries + 1):
+def ask(run: Run, tier: Tier, model: Model, deliver: Deliver, max_tokens: int | None = None) -> Part[Draft]:
+    """Call a model, again after faults that a second try can mend, with a jittered pause between."""
+    turn = 0
+    while True:
         started = run.now()
         try:
-            reply: Draft | Prefix = yield call
+            reply: Draft | Prefix = yield run.call(tier, model, deliver, max_tokens)
             while isinstance(reply, Prefix):
                 reply = yield Go(verb="on")
             return reply
         except UpstreamError as error:
             run.failed(tier, model, error, run.now() - started)
-            pause = _pause(run, error, turn)
-            left = run.left()
-            hopeless = not error.retryable or error.delivered or (left is not None and pause >= left)
-            if hopeless or turn == tier.retries or pause > LONGEST_PAUSE:
+            pause = run.pause(tier, error, turn)
+            if pause is None:
                 raise
+        turn += 1
         run.note(Step(kind="wait", tier=tier.name, latency=pause))
         yield Wait(seconds=pause)
-    raise AssertionError("a tier is asked at least once")
 
 
 def gate(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
@@ -207,11 +189,3 @@ def _stored(hit: Hit) -> Choice:
     )
     # The stored answer has been paid for already: what it cost then is not a cost of this request.
     return Choice("cache", "cached", hit.draft, ruling)
-
-
-def _pause(run: Run, error: UpstreamError, turn: int) -> float:
-    """Seconds before the next try: what the provider asked for, else doubling with full jitter."""
-    if error.retry_after is not None:
-        return error.retry_after
-    jitter = coin(run.rules.policy.audit.salt, f"pause {len(run.steps)}", run.request.id)
-    return float(FIRST_PAUSE * 2**turn * (0.5 + jitter))

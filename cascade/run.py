@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from cascade.asks import Call, Deliver
-from cascade.decide import Plan, Ruling, audit_probability, find_slice, otherwise, plan
+from cascade.decide import Plan, Ruling, audit_probability, coin, find_slice, otherwise, plan
 from cascade.errors import BudgetError, CascadeError, UpstreamError
 from cascade.gates import Gates
 from cascade.intents import Intents
@@ -31,6 +31,9 @@ from cascade.types import (
 )
 
 Clock = Callable[[], float]
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 20.0
 
 
 class Rules(Record, frozen=True, kw_only=True):
@@ -131,6 +134,18 @@ class Run:
     def signal_call(self, tier: Tier) -> Call:
         """A call whose answer is evidence and nothing else. ``BudgetError`` as for ``call``."""
         return msgspec.structs.replace(self.call(tier, tier, "whole"), purpose="signal")
+
+    def pause(self, tier: Tier, error: UpstreamError, turn: int) -> float | None:
+        """Seconds before the next try: what the provider asked for, else doubling with full jitter.
+
+        None when there is to be no next try: it could not mend the fault, or there is no time.
+        """
+        if not error.retryable or error.delivered or turn >= tier.retries:
+            return None
+        jitter = coin(self.rules.policy.audit.salt, f"pause {len(self.steps)}", self.request.id)
+        pause = FIRST_PAUSE * 2**turn * (0.5 + jitter) if error.retry_after is None else error.retry_after
+        left = self.left()
+        return None if pause > LONGEST_PAUSE or (left is not None and pause >= left) else pause
 
     def failed(self, tier: Tier, model: Model, error: UpstreamError, seconds: float) -> None:
         """Write down a call that ended in an error, with what it cost as far as anybody knows."""

@@ -35,6 +35,7 @@ def ask(
     JSON: `answer`, `id`, `served`, `served_by`, `why`, `confidence` (probability or null), `cost`
     (dollars), `cost_known`, `decision` (the ledger's record; fields at their default left out).
     """
+    from cascade import background
     from cascade.engine import Cascade
 
     if stream and json:
@@ -42,7 +43,10 @@ def ask(
     text = sys.stdin.read() if prompt == "-" else prompt
     turns: list[Message] = [{"role": "system", "content": system}] if system else []
     with Cascade.load(policy_file(policy)) as cascade:
-        answer, decision = _asked(cascade, [*turns, {"role": "user", "content": text}], slice, stream)
+        try:
+            answer, decision = _asked(cascade, [*turns, {"role": "user", "content": text}], slice, stream)
+        finally:
+            background.call(cascade.parts.transport.close)
     if json:
         emit(_record(answer, decision))
         return

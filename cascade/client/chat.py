@@ -61,7 +61,7 @@ class Chat:
         """A ``ChatCompletion``."""
         from openai.types.chat import ChatCompletion
 
-        raw = draft.raw if fresh else None
+        raw: Any = draft.raw if fresh else None
         if isinstance(raw, ChatCompletion):
             return raw
         if isinstance(raw, Completion) or type(raw).__module__.startswith("litellm."):
@@ -90,7 +90,8 @@ class Writer:
     """Writes ``ChatCompletionChunk`` objects: the client's own where it streamed them."""
 
     def __init__(self, request_id: str, *, usage: bool) -> None:
-        self._head = {"id": f"chatcmpl-{request_id}", "object": "chat.completion.chunk", "created": int(time.time())}
+        self._head: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "object": "chat.completion.chunk"}
+        self._head["created"] = int(time.time())
         self._usage = usage
 
     def feed(self, chunk: dict[str, Any]) -> Iterable[Any]:

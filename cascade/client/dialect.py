@@ -40,14 +40,21 @@ class Asked(NamedTuple):
 class Reader(Protocol):
     """Reads one streamed answer of the client's into chunks in OpenAI's shape."""
 
-    def chunk(self, piece: Any) -> dict[str, Any]: ...
+    def chunk(self, piece: Any) -> dict[str, Any]:
+        """One piece as a chunk."""
+        ...
 
 
 class Writer(Protocol):
     """Writes chunks in OpenAI's shape as the pieces that the client's caller knows."""
 
-    def feed(self, chunk: dict[str, Any]) -> Iterable[Any]: ...
-    def end(self) -> Iterable[Any]: ...
+    def feed(self, chunk: dict[str, Any]) -> Iterable[Any]:
+        """The pieces that a chunk makes, if any."""
+        ...
+
+    def end(self) -> Iterable[Any]:
+        """The pieces that close the answer, if any."""
+        ...
 
 
 class Dialect(Protocol):

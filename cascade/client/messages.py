@@ -97,8 +97,16 @@ def _content(draft: Draft) -> Iterator[dict[str, Any]]:
             "type": "tool_use",
             "id": call.get("id"),
             "name": function.get("name"),
-            "input": msgspec.json.decode(function.get("arguments") or "{}"),
+            "input": _input(function.get("arguments") or "{}"),
         }
+
+
+def _input(arguments: str) -> Any:
+    """The arguments of a call; none where the answer was cut off within them."""
+    try:
+        return msgspec.json.decode(arguments)
+    except ValueError:
+        return {}
 
 
 def _turn(turn: Any) -> Iterator[Message]:
@@ -158,7 +166,7 @@ def _translate(params: dict[str, Any]) -> None:
         params["tool_choice"] = words.get(choice.get("type", ""), named)
         if choice.get("disable_parallel_tool_use"):
             params["parallel_tool_calls"] = False
-    output = params.get("output_config")
+    output: Any = params.get("output_config")
     wanted = output.get("format") if isinstance(output, dict) else None
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
         del params["output_config"]

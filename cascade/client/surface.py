@@ -64,6 +64,7 @@ class Refused:
         self._name = name
 
     def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise ``ConfigError``."""
         raise ConfigError(
             f"{self._name} is not cascaded: use create, with response_format or stream=True for what it "
             "does, or call it on the client that was wrapped"

@@ -27,7 +27,7 @@ _PHASES = ("connect", "read", "write", "pool")
 class ThroughClient(CallersCode):
     """The transport of one call. ``silent`` are models that refused to give log-probabilities."""
 
-    def __init__(  # noqa: PLR0913  what is the client's, what is the call's, and where the rest goes
+    def __init__(
         self,
         client: Any,
         dialect: Dialect,
