@@ -1,4 +1,7 @@
-"""The caller's own code inside a flow: where it runs, and what its call site was last told."""
+"""The caller's own code inside a flow: where it runs, and what its call site was last told.
+
+Both call sites that keep the caller's code, a wrapped client and a wrapped function, stand on this.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,37 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from cascade.asks import Call
 from cascade.errors import CascadeError
-from cascade.types import Decision, Draft
+from cascade.parts import Parts
+from cascade.run import Rules, Run
+from cascade.types import Decision, Draft, Message, Request
 
 T = TypeVar("T")
 Home = asyncio.AbstractEventLoop | None
 """The event loop that a caller's asynchronous code belongs to; None for synchronous code."""
+
+
+class Engine(Protocol):
+    """What a call site needs of a ``Cascade``."""
+
+    rules: Rules
+    parts: Parts
+
+    def request(self, messages: list[Message], **fields: Any) -> Request:
+        """A request with an id of its own."""
+        ...
+
+    def run(self, request: Request, *, stream: bool = False, rules: Rules | None = None) -> Run:
+        """A run of it."""
+        ...
+
+    def decision(self, request_id: str) -> Decision | None:
+        """What the ledger knows of it."""
+        ...
 
 
 class Latest:

@@ -64,7 +64,7 @@ def compare(replayed: Sequence[Replayed], policy: Policy) -> Comparison:
         raise ConfigError(f"no row can be compared; left out: {left_out}")
     table = _Table(rows, policy)
     strategies = [table.single(policy.last.name, "always-frontier")]
-    strategies += [table.single(tier.name, f"always {tier.name}") for tier in policy.tiers[:-1]]
+    strategies += [table.single(name, f"always {name}") for name in _others(rows, policy)]
     strategies += [table.cascade(), table.lots(policy.tiers[0].name)]
     return Comparison(rows=len(rows), strategies=strategies, left_out=left_out)
 
@@ -161,6 +161,17 @@ class _Table:
             latency_p95=float(np.quantile(latency, 0.95)),
             cpu=self._boot.mean(cpu) if cpu is not None else None,
         )
+
+
+def _others(rows: Sequence[Replayed], policy: Policy) -> list[str]:
+    """The cheap tiers, then whatever else every row has a judged and priced answer of."""
+    cheap = [tier.name for tier in policy.tiers[:-1]]
+    known = [
+        {name for name, m in row.outcome.models.items() if m.quality is not None and m.cost is not None}
+        for row in rows
+    ]
+    more = set.intersection(*known) - {tier.name for tier in policy.tiers}
+    return [*cheap, *sorted(more)]
 
 
 def _column(values: list[float | None], scale: float) -> Floats | None:

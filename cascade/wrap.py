@@ -16,9 +16,8 @@ from typing import Any, Generic, NamedTuple, NoReturn, Self, TypeVar
 from msgspec.structs import replace
 
 from cascade.asks import Call
-from cascade.callers import CallersCode, Home, Latest
+from cascade.callers import CallersCode, Engine, Home, Latest
 from cascade.drivers import drive, drive_sync
-from cascade.engine import Cascade, new_id
 from cascade.errors import ConfigError, UpstreamError
 from cascade.flow import answer
 from cascade.parts import Answers, Parts
@@ -37,6 +36,9 @@ _FIXED = ("base_url", "api_key_env", "params", "prompt", "prompts")
 """What a function that is called with another ``model=`` cannot change from tier to tier."""
 
 
+_NOTHING: list[Message] = [{"role": "user", "content": ""}]
+
+
 class Options(NamedTuple):
     """What a wrap was given; see ``wrap_function``."""
 
@@ -48,7 +50,7 @@ class Options(NamedTuple):
 
 
 def wrap_function(
-    cascade: Cascade,
+    cascade: Engine,
     function: Callable[..., Any],
     *,
     request: Asks | None = None,
@@ -147,7 +149,7 @@ class AsyncWrapped(_Wrapped, Generic[R]):
 class Site:
     """One wrapped function: its options, the rules for it, and the latest decision by context."""
 
-    def __init__(self, cascade: Cascade, function: Callable[..., Any], options: Options) -> None:
+    def __init__(self, cascade: Engine, function: Callable[..., Any], options: Options) -> None:
         self.function = function
         self.signature = _optional_model(function)
         self._cascade = cascade
@@ -184,13 +186,13 @@ class Site:
         """
         asks, name = self._options.request, {"function": self._name}
         if asks is None:
-            return Request(id=new_id(), messages=[], slice=self._options.slice, metadata=name)
+            asked = self._cascade.request(_NOTHING, slice=self._options.slice, metadata=name)
+            return replace(asked, messages=[])
         asked = asks(*args, **kwargs)
         if not isinstance(asked, Request):
             asked = self._cascade.request(**asked if isinstance(asked, Mapping) else {"messages": asked})
         return replace(
             asked,
-            id=new_id(),
             params=asked.params | name,
             metadata=asked.metadata | name,
             slice=asked.slice or self._options.slice,

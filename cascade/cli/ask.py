@@ -64,7 +64,7 @@ def _asked(cascade: Cascade, messages: list[Message], slice: str | None, stream:
     with chunks:
         for chunk in chunks:
             for choice in chunk.choices:
-                print(choice.delta.content or "", end="", flush=True)
+                print(getattr(choice.delta, "content", None) or "", end="", flush=True)
     print()
     return chunks.draft.text, chunks.cascade
 

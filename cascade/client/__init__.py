@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cascade.callers import Engine
 from cascade.client.calls import AsyncCalls, Calls, Defaults
 from cascade.client.chat import Chat
 from cascade.client.dialect import Dialect
 from cascade.client.messages import Messages
 from cascade.client.surface import over_anthropic, over_openai
-from cascade.engine import Cascade
 from cascade.errors import ConfigError
 
 __all__ = ["wrap_client"]
 
 
 def wrap_client(
-    cascade: Cascade,
+    cascade: Engine,
     client: Any,
     *,
     slice: str | None = None,

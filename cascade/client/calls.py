@@ -7,12 +7,11 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cascade.callers import Home, Latest
+from cascade.callers import Engine, Home, Latest
 from cascade.client.dialect import OURS, Dialect, given
 from cascade.client.streams import AsyncStream, Stream
 from cascade.client.through import ThroughClient
 from cascade.drivers import drive, drive_stream, drive_sync
-from cascade.engine import Cascade
 from cascade.errors import UpstreamError
 from cascade.flow import answer
 from cascade.parts import Parts
@@ -33,7 +32,7 @@ class Defaults(NamedTuple):
 class _Calls:
     """What the calls of one wrapped client share."""
 
-    def __init__(self, cascade: Cascade, dialect: Dialect, defaults: Defaults) -> None:
+    def __init__(self, cascade: Engine, dialect: Dialect, defaults: Defaults) -> None:
         self._cascade = cascade
         self._dialect = dialect
         self._defaults = defaults
