@@ -23,10 +23,10 @@ from typing import Any, Literal, NamedTuple
 import aiohttp
 import msgspec
 
+from cascade.judge import matches
 from cascade.local import Served, serve, weights
 
 from .questions import Question, fingerprint, questions
-from .questions.gold import matches
 
 RECORDINGS = Path(__file__).parent / "recordings"
 PROMPTS = Path(__file__).parent.parent / "policies" / "demo-prompts.toml"

@@ -7,6 +7,7 @@ before anybody could stop it. A forked child starts a new one.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _portal: BlockingPortal | None = None
+_loop: asyncio.AbstractEventLoop | None = None
 
 
 def portal() -> BlockingPortal:
@@ -38,8 +40,23 @@ def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 def start(work: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:
-    """Run a coroutine function on the background loop without waiting; the future cancels it."""
-    return portal().start_task_soon(work, *args)
+    """Run a coroutine function on the background loop without waiting; the future cancels it.
+
+    Unlike the portal's own way this may be called from the loop itself: a stream that is read there
+    sends its shadows off from there.
+    """
+    portal()
+    assert _loop is not None
+    return asyncio.run_coroutine_threadsafe(_awaited(work, *args), _loop)
+
+
+def running() -> bool:
+    """Whether the loop has been started in this process."""
+    return _portal is not None
+
+
+async def _awaited(work: Callable[..., Awaitable[T]], *args: Any) -> T:
+    return await work(*args)
 
 
 def _start() -> BlockingPortal:
@@ -49,6 +66,8 @@ def _start() -> BlockingPortal:
     ready: Future[BlockingPortal] = Future()
 
     async def serve() -> None:
+        global _loop  # noqa: PLW0603  as the portal
+        _loop = asyncio.get_running_loop()
         async with BlockingPortal() as made:
             ready.set_result(made)
             await made.sleep_until_stopped()

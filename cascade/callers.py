@@ -33,7 +33,7 @@ class Engine(Protocol):
     rules: Rules
     parts: Parts
 
-    def request(self, messages: list[Message], **fields: Any) -> Request:
+    def request(self, messages: list[Message], *args: Any, **kwargs: Any) -> Request:
         """A request with an id of its own."""
         ...
 

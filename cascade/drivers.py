@@ -84,7 +84,7 @@ def drive_sync(flow: Flow, parts: Parts) -> Answer | float:
                 reply = parts.wait_here(ask)
             except CascadeError as error:
                 ask = steps.throw(error)
-            except KeyboardInterrupt:
+            except BaseException:  # from outside, or out of the caller's own function
                 _cancel(steps)
                 raise
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import threading
@@ -200,11 +201,27 @@ class Cascade:
         return self.ledger.outcomes(policy=self.policy.name)
 
     def close(self, timeout: float = DRAIN_SECONDS) -> None:
-        """Wait for work off the callers' path, at most ``timeout`` seconds, then flush and close."""
+        """Wait for work off the callers' path, at most ``timeout`` seconds, then flush and close.
+
+        Connections that an event loop of the caller's opened are closed by ``aclose`` on that loop.
+        """
         self._shadows.drain(timeout)
+        if background.running():
+            background.call(self.parts.transport.close)
         self.ledger.close()
         if self.parts.cache is not None:
             self.parts.cache.close()
+
+    async def aclose(self, timeout: float = DRAIN_SECONDS) -> None:
+        """``close`` for asyncio: also closes the connections of the running loop."""
+        await asyncio.to_thread(self.close, timeout)
+        await self.parts.transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def __enter__(self) -> Self:
         return self

@@ -36,6 +36,9 @@ _FIXED = ("base_url", "api_key_env", "params", "prompt", "prompts")
 """What a function that is called with another ``model=`` cannot change from tier to tier."""
 
 
+_OF_THE_QUESTION = frozenset({"text", "neighbours"})
+"""Families that hold an answer against its question, or look the question up."""
+
 _NOTHING: list[Message] = [{"role": "user", "content": ""}]
 
 
@@ -186,11 +189,12 @@ class Site:
         """
         asks, name = self._options.request, {"function": self._name}
         if asks is None:
-            asked = self._cascade.request(_NOTHING, slice=self._options.slice, metadata=name)
-            return replace(asked, messages=[])
+            blind = self._cascade.request(_NOTHING, slice=self._options.slice, metadata=name)
+            return replace(blind, messages=[])
         asked = asks(*args, **kwargs)
         if not isinstance(asked, Request):
-            asked = self._cascade.request(**asked if isinstance(asked, Mapping) else {"messages": asked})
+            asked = {"messages": asked} if isinstance(asked, list) else asked
+            asked = self._cascade.request(**asked)
         return replace(
             asked,
             params=asked.params | name,
@@ -213,12 +217,13 @@ class Site:
         update: dict[str, Any] = {"tiers": [tier.model_copy(update=once) for tier in policy.tiers]}
         if not options.repeatable:
             update["explore"] = policy.explore.model_copy(update={"rate": 0.0})
-        if options.request is not None:
-            return replace(rules, policy=policy.model_copy(update=update))
-        blind = [families for families in policy.signals.sets if "text" not in families]
-        update["signals"] = policy.signals.model_copy(update={"sets": blind})
-        update["preroute"] = policy.preroute.model_copy(update={"enabled": False})
-        return replace(rules, policy=policy.model_copy(update=update), intents=None)
+        if options.request is None:
+            blind = [found for found in policy.signals.sets if _OF_THE_QUESTION.isdisjoint(found)]
+            update["signals"] = policy.signals.model_copy(update={"sets": blind})
+            update["preroute"] = policy.preroute.model_copy(update={"enabled": False})
+            rules = replace(rules, intents=None)
+        # Constructed, since a copy would keep what the policy has derived from its fields already.
+        return replace(rules, policy=Policy.model_construct(**dict(policy) | update))
 
 
 class Runs(CallersCode):

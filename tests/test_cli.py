@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from cascade import local
 from cascade.calibrate import calibrate
 from cascade.cli import app
 from cascade.cli.doctor import foreign
@@ -83,7 +86,9 @@ def run(*arguments: str) -> Result:
 def real(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own."""
     command = [sys.executable, "-c", RUN, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})}
+    )
 
 
 def one_object(text: str) -> dict[str, Any]:
@@ -101,7 +106,7 @@ def recording(count: int = 360) -> list[Outcome]:
         words = [drawn.uniform(-0.05, -0.01) if sure else drawn.uniform(-3.0, -1.5) for _ in range(4)]
         return ModelOutcome(
             answer=text, correct=int(right), finish_reason="stop", prompt_tokens=40, completion_tokens=4,
-            logprobs=words, top_logprobs=[[word, word - 3.0] for word in words],
+            logprobs=words, top_logprobs=[[word, word - 6.0] for word in words],
             cost=scale * 5.6e-5, latency_ms=200.0 * scale**0.5, cpu_ms=150.0 * scale**0.5,
         )  # fmt: skip
 
@@ -113,7 +118,7 @@ def recording(count: int = 360) -> list[Outcome]:
             Outcome(
                 id=f"q{i:04}",
                 slice="echoes" if i % 3 else "others",
-                split=("fit", "certify", "certify", "test")[i % 4 if i % 2 else (i // 2) % 4],
+                split=("fit", "certify", "certify", "test")[i // 2 % 4],
                 query=question,
                 reference=question,
                 models={
@@ -178,10 +183,13 @@ def test_the_version_is_the_distributions() -> None:
     assert run("--version").stdout == f"cascade-gate {version('cascade-gate')}\n"
 
 
-def test_a_misspelt_option_is_a_usage_error() -> None:
-    """Exit status 2, nothing on stdout."""
-    done = real("demo", "--jsn")
-    assert (done.returncode, done.stdout) == (2, "")
+@pytest.mark.parametrize("arguments", [["demo", "--jsn"], ["--versoin"], ["dmo"], ["ask"], ["init", "--template", "x"]])
+def test_a_mistake_on_the_command_line_is_one_line(arguments: list[str]) -> None:
+    """On stderr, with exit status 2 and the help to look at; nothing on stdout."""
+    done = run(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.rstrip().endswith("--help")
 
 
 def test_a_misspelt_key_names_the_nearest_right_one(written: Callable[..., Path]) -> None:
@@ -254,7 +262,7 @@ def test_the_answer_is_all_that_stdout_gets(written: Callable[..., Path]) -> Non
 
 def test_a_streamed_answer_is_the_same_text(written: Callable[..., Path]) -> None:
     """Only sooner."""
-    file = str(written(last="ok-logprobs"))
+    file = str(written(last="ok-logprobs", more='[[stakes]]\nwhen = { pattern = "hello" }\ntier = "last"'))
     assert run("ask", "hello", "--policy", file, "--stream").stdout == run("ask", "hello", "--policy", file).stdout
     assert run("ask", "hello", "--policy", file, "--stream", "--json").exit_code == 2
 
@@ -468,7 +476,7 @@ def test_calibration_without_labels_is_the_users_mistake(written: Callable[..., 
 def test_the_demo_shows_the_promise_and_what_it_saves(package: Path) -> None:
     """Every strategy and every slice, with intervals, within a hundred columns."""
     page = run("demo").stdout
-    for said in ("at most 5 points of quality are lost", "95 % confidence", "always-frontier", "lots at equal cost",
+    for said in ("at most 5 points of quality are lost", "95 % confidence", "always-frontier", "lots at equal",
                  "echoes", "others", "95 % interval", "held-out questions", "priced as one", "1.00/4.00"):  # fmt: skip
         assert said in " ".join(page.split()), said
     assert max(map(len, page.splitlines())) <= 100
@@ -507,6 +515,27 @@ def test_the_shipped_demo_saves_money_and_keeps_its_promise(here: Path) -> None:
     assert ours["saving"]["low"] > 0
     assert ours["quality_delta"]["estimate"] >= -told["certificates"][0]["level"]
     assert max(map(len, run("demo").stdout.splitlines())) <= 100
+
+
+def test_a_live_demo_needs_its_extra(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before 1.6 GB are fetched, with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    done = run("demo", "--live")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "cascade-gate[local]" in done.stderr
+
+
+def test_where_no_weights_can_be_had_the_recorded_answers_are_replayed(
+    package: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And stderr says so."""
+    present = ModuleType("xllamacpp")
+    present.__spec__ = ModuleSpec("xllamacpp", None)
+    monkeypatch.setitem(sys.modules, "xllamacpp", present)
+    monkeypatch.setattr(local, "CHEAP", local.CHEAP._replace(url="http://127.0.0.1:9/none"))
+    done = run("demo", "--live", "--weights", str(here), "--json")
+    assert one_object(done.stdout)["kind"] == "replayed"
+    assert "Replaying the recorded answers instead" in done.stderr
 
 
 class Running:

@@ -6,13 +6,14 @@ import doctest
 
 import pytest
 
-from benchmarks.questions import gold, questions
-from benchmarks.questions.gold import JUDGES, matches, normalised
+from benchmarks.questions import questions
+from cascade import judge
+from cascade.judge import JUDGES, matches, normalised
 
 
 def test_the_examples_in_the_judges_own_documentation_hold() -> None:
     """Every doctest of the module passes, and there are some."""
-    result = doctest.testmod(gold)
+    result = doctest.testmod(judge)
     assert result.attempted >= 10
     assert result.failed == 0
 

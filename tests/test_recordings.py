@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 
 from benchmarks.questions import Question, questions, split_of
-from benchmarks.questions.gold import matches, normalised
 from benchmarks.record import (
     DRAWN,
     DRAWS,
@@ -23,6 +22,7 @@ from benchmarks.record import (
     redrawn,
     summary,
 )
+from cascade.judge import matches, normalised
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,15 @@ from cascade.cli.printing import failed
 class Commands(TyperGroup):
     """The commands; whatever one of them raises becomes one line and an exit status."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what stands before the command's name; nothing at all is a wish for help."""
+        if not args:
+            return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            raise typer.Exit(failed(error)) from None
+
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cascade.intervals import Figure
 
 GIVEN = "always-frontier"
+FIRST_COLUMN = 15
+"""Widest name before it is wrapped: every row has two lines anyway."""
 
 
 def demo(
@@ -55,8 +57,6 @@ def _live(folder: Path | None) -> Demo | None:
     from importlib.util import find_spec
 
     from cascade import local
-    from cascade.demo import live_demo
-    from cascade.judge import matches
 
     if find_spec("xllamacpp") is None:  # before anything is fetched
         raise ConfigError(local.EXTRA)
@@ -65,6 +65,9 @@ def _live(folder: Path | None) -> Demo | None:
     except local.WeightsUnavailable as error:
         note(f"cascade: {error} Replaying the recorded answers instead.")
         return None
+    from cascade.demo import live_demo
+    from cascade.judge import matches
+
     small, large = files.cheap, files.frontier
     with status("loading two models") as say, local.serve(small) as cheap, local.serve(large) as frontier:
         servers = {small.name: cheap, large.name: frontier}
@@ -89,8 +92,9 @@ def _draw(shown: Demo) -> None:
     console = page()
     for paragraph in (_intro(shown), verdict(shown.lock)):
         console.print(paragraph + "\n", markup=False)
-    console.print(_strategies(shown.overall))
-    console.print(_slices(shown))
+    for table in (_strategies(shown.overall), _slices(shown)):
+        console.print(table)
+        console.print()
     for paragraph in _reading(shown):
         console.print(paragraph, markup=False)
 
@@ -99,8 +103,9 @@ def _intro(shown: Demo) -> str:
     rungs = ", then ".join(tier.name for tier in shown.policy.tiers)
     if shown.kind == "live":
         return (
-            f"{shown.overall.rows:,} held-out questions, answered just now by two local models through the real "
-            f"flow ({rungs}); the single-tier rows are the recorded answers to the same questions."
+            f"{shown.overall.rows:,} held-out questions, as many as fit into the time, answered just now by two local "
+            f"models through the real flow ({rungs}); the single-tier rows are the recorded answers to the same "
+            "questions."
         )
     return (
         f"{shown.overall.rows:,} held-out questions through the real flow ({rungs}), answered with what "
@@ -116,7 +121,7 @@ def _reading(shown: Demo) -> list[str]:
             priced[tier.model] = f"{tier.model} at {tier.price.input:.2f}/{tier.price.output:.2f}"
     lines = [
         f"Under each figure its 95 % interval; {shown.overall.rows:,} held-out questions. Quality is the share "
-        "judged right; points are differences of it. Served cheap: not answered by the last tier.",
+        "judged right, points are differences of it; served cheap means not answered by the last tier.",
         "Lots at equal cost: a coin sends each question to the first tier or the last, at the cascade's cost.",
     ]
     if priced:
@@ -131,9 +136,8 @@ def _reading(shown: Demo) -> list[str]:
 
 
 def _strategies(comparison: Comparison) -> Table:
-    table = _table("strategy", "quality\n%", "against\nfrontier\npoints", "USD for\n1,000", "saving\n%")
-    for name in ("served\ncheap\n%", "of these\nwrong\n%", "latency\nmean s", "p95\ns", "CPU\ns"):
-        table.add_column(name, justify="right")
+    columns = ("quality\n%", "against\nfrontier\npoints", "USD a\n1,000", "saving\n%", "served\ncheap\n%")
+    table = _table("strategy", *columns, "of these\nwrong\n%", "latency\nmean s\n(p95)", "CPU\ns")
     for one in comparison.strategies:
         given = one.name == GIVEN
         table.add_row(
@@ -144,8 +148,7 @@ def _strategies(comparison: Comparison) -> Table:
             "-" if given else cell(one.saving, 100),
             cell(one.accept_rate, 100, interval=one.name == "cascade"),
             cell(one.accepted_error, 100),
-            cell(one.latency, 1, digits=2, interval=False),
-            f"{one.latency_p95:.2f}",
+            f"{one.latency.estimate:.2f}\n({one.latency_p95:.2f})",
             cell(one.cpu, 1, digits=2, interval=False),
             style="bold" if one.name == "cascade" else None,
         )
@@ -153,22 +156,21 @@ def _strategies(comparison: Comparison) -> Table:
 
 
 def _slices(shown: Demo) -> Table:
-    singles = [tier.name for tier in shown.policy.tiers]
-    table = _table("slice", "questions", "served\ncheap\n%", "of these\nwrong\n%", "quality\ncascade\n%")
-    for name in (*reversed(singles), "saving"):
-        table.add_column(f"{name}\n%", justify="right")
+    singles = {tier.name: GIVEN if tier is shown.policy.last else f"always {tier.name}" for tier in shown.policy.tiers}
+    table = _table("slice", "questions", "served\ncheap\n%", "of these\nwrong\n%", "saving\n%", "quality\ncascade\n%")
+    for name in reversed(singles):
+        table.add_column(name.replace("-", "-\n") + "\n%", justify="right")
     for name, comparison in shown.slices.items():
         by_name = {one.name: one for one in comparison.strategies}
         ours = by_name["cascade"]
-        others = [by_name[GIVEN if single == shown.policy.last.name else f"always {single}"] for single in singles]
         table.add_row(
             name,
             f"{comparison.rows:,}",
             cell(ours.accept_rate, 100),
             cell(ours.accepted_error, 100),
-            cell(ours.quality, 100),
-            *(cell(one.quality, 100, interval=False) for one in reversed(others)),
             cell(ours.saving, 100),
+            cell(ours.quality, 100),
+            *(cell(by_name[single].quality, 100, interval=False) for single in reversed(singles.values())),
         )
     return table
 
@@ -177,8 +179,8 @@ def _table(first: str, *rest: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column(first, vertical="top")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column(first, vertical="top", max_width=FIRST_COLUMN, overflow="fold")
     for name in rest:
         table.add_column(name, justify="right", no_wrap=True)
     return table
@@ -192,4 +194,5 @@ def cell(figure: Figure | None, scale: float, *, digits: int = 1, signed: bool =
     estimate = f"{figure.estimate * scale:{form}}"
     if not interval or figure.low is None or figure.high is None:
         return estimate
-    return f"{estimate}\n{figure.low * scale:{form}} to {figure.high * scale:{form}}"
+    between = " to " if signed or figure.low < 0 else "-"
+    return f"{estimate}\n{figure.low * scale:{form}}{between}{figure.high * scale:{form}}"

@@ -40,7 +40,8 @@ def policy_file(given: Path | None) -> Path:
     named = given or os.environ.get("CASCADE_POLICY")
     if named:
         return Path(named)
-    found = sorted(file for file in Path().glob("*.toml") if "[[tiers]]" in file.read_text("utf-8", "replace"))
+    files = (file for file in Path().glob("*.toml") if file.is_file())
+    found = sorted(file for file in files if "[[tiers]]" in file.read_text("utf-8", "replace"))
     if len(found) == 1:
         return found[0]
     if not found:

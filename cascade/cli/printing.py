@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import typer
+
 from cascade.errors import BudgetError, CascadeError, UpstreamError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
+
+UsageError: Any = typer.BadParameter.__bases__[0]
+"""Typer's own class of everything wrong with a command line, which it exports only by this child."""
 
 WIDTH = 100
 """Columns of a table where nobody says how wide the page is."""
@@ -71,10 +76,14 @@ def status(label: str) -> Iterator[Callable[[str], None]]:
 def failed(error: Exception) -> int:
     """Say what went wrong, as one line, and return the exit status for it.
 
-    What typer raises for itself (usage, exits) is raised again: it knows how to say those.
+    What typer raises to end a command that has said all it has to say is raised again.
     """
-    if type(error).__module__.startswith(("typer", "click")):
+    if isinstance(error, typer.Exit | typer.Abort):
         raise error
+    if isinstance(error, UsageError):
+        command = error.ctx.command_path if error.ctx is not None else "cascade"
+        note(f"cascade: {error.format_message()} See {command} --help")
+        return int(error.exit_code)
     if _reader_gone(error):
         # Python would flush stdout once more at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

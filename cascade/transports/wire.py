@@ -137,6 +137,12 @@ def loads(data: bytes) -> Any:
         return json.loads(data)
 
 
+OPTIONAL = frozenset(
+    ["audio", "content", "finish_reason", "function_call", "logprobs", "refusal", "role", "service_tier", "system_fingerprint", "tool_calls", "usage"]
+)
+"""Members that OpenAI's own client reads as None where the server left them out."""
+
+
 class View:
     """A JSON object whose members are attributes, as in the providers' own clients."""
 
@@ -148,6 +154,8 @@ class View:
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and name in (data := self.to_dict()):
             return _view(data[name])
+        if name in OPTIONAL:
+            return None
         raise AttributeError(f"the answer has no {name!r}")
 
     def __getitem__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The judge of the project's own questions: is this answer the reference?
+"""Deterministic judges of an answer with a reference: is this answer right?
 
 Deterministic and deliberately plain, so that a recorded verdict can be made again from the recorded answer. A
 reference may hold several right answers, separated by " | ".

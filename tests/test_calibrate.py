@@ -1,0 +1,226 @@
+"""From labels to a lock: the certificate says no more than its rows do, however they are dealt."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from cascade.calibrate import calibrate
+from cascade.certify import least_rows, upper_limit
+from cascade.errors import ConfigError
+from cascade.fit import fit_scorers, labelled
+from cascade.lock import Lock
+from cascade.policy import Policy
+from cascade.replay import request_of
+from cascade.types import CheckResult, ModelOutcome, Outcome
+from tests.building import policy_of, tier
+
+NOW = "2026-01-01T00:00:00+00:00"
+POLICY = policy_of(preroute={"enabled": False})
+
+
+def answered(correct: bool, mean: float, cost: float, **fields: Any) -> ModelOutcome:
+    return ModelOutcome(
+        answer="it is four", finish_reason="stop", correct=int(correct), logprobs=[mean] * 5, cost=cost,
+        latency_ms=100.0, prompt_tokens=10, completion_tokens=5, **fields,
+    )  # fmt: skip
+
+
+def population(seed: int, fit: int = 300, certify: int = 400, *, hard: float = 1.0) -> list[Outcome]:
+    """Questions on which the cheap tier is the likelier wrong the less sure it was."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for i in range(fit + certify):
+        mean = -float(random.exponential(0.5)) - 0.001
+        right = bool(random.random() < np.exp(hard * mean) * 0.995)
+        models = {"cheap": answered(right, mean, 1e-5), "frontier": answered(bool(random.random() < 0.97), -0.1, 1e-4)}
+        split = "fit" if i < fit else "certify"
+        rows.append(Outcome(id=f"q{i}", slice=f"s{i % 2}", query=f"question {i}?", split=split, models=models))
+    return rows
+
+
+@lru_cache(maxsize=8)
+def made(seed: int = 0, kind: str = "error") -> tuple[tuple[Outcome, ...], Policy, Lock]:
+    policy = policy_of(target={f"max_{kind}": 0.1}, preroute={"enabled": False})
+    rows = population(seed)
+    return tuple(rows), policy, calibrate(rows, policy, now=NOW)
+
+
+def relabelled(row: Outcome, correct: int) -> Outcome:
+    cheap = replace(row.models["cheap"], correct=correct)
+    return replace(row, models=row.models | {"cheap": cheap})
+
+
+@pytest.mark.parametrize("kind", ["error", "regret"])
+def test_a_certificate_says_what_its_rows_say(kind: str) -> None:
+    rows, policy, lock = made(0, kind)
+    (certificate,), (gate,), (scorer,) = lock.certificates, lock.gates, lock.scorers
+    assert gate.threshold is not None
+    accepted = bad = 0
+    for row in rows:
+        if row.split != "certify":
+            continue
+        (signals,) = labelled([row], policy)[0].signals
+        assert signals is not None
+        score = scorer.score(signals, row.slice)
+        if score is not None and score >= gate.threshold:
+            cheap, frontier = row.models["cheap"].correct, row.models["frontier"].correct
+            accepted, bad = accepted + 1, bad + (not cheap if kind == "error" else (frontier or 0) > (cheap or 0))
+    assert (certificate.accepted, certificate.bad, certificate.judged) == (accepted, bad, 400)
+    counted = accepted if kind == "error" else 400
+    assert certificate.bound == pytest.approx(upper_limit(bad, counted, certificate.delta))
+    assert certificate.bound <= certificate.level
+
+
+def test_the_scorer_of_serving_is_scikit_learns_to_nine_digits() -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows = labelled([row for row in made()[0] if row.split == "fit"], POLICY)
+    (scorer,), _ = fit_scorers(rows, POLICY)
+    signals = [row.signals[0] for row in rows]
+    table = np.array(
+        [
+            [float(f == f"slice:{row.slice}") if f.startswith("slice:") else s.values[f] for f in scorer.features]
+            for row, s in zip(rows, signals, strict=True)
+            if s is not None
+        ]
+    )
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000))
+    theirs = model.fit(table, [row.qualities[0] >= 0.5 for row in rows]).decision_function(table)
+    ours = [scorer.score(s, row.slice) for row, s in zip(rows, signals, strict=True) if s is not None]
+    assert ours == pytest.approx(list(theirs), abs=1e-9)
+
+
+def test_more_bad_labels_never_raise_the_accept_rate() -> None:
+    rows, policy, lock = made()
+    before = lock.certificates[0].accepted
+    random = np.random.default_rng(9)
+    for share in (0.02, 0.1, 0.5):
+        worse = [relabelled(r, 0) if r.split == "certify" and random.random() < share else r for r in rows]
+        found = calibrate(worse, policy, now=NOW).certificates
+        assert (found[0].accepted if found else 0) <= before
+
+
+@pytest.mark.parametrize("kind", ["error", "regret"])
+def test_the_order_of_the_rows_changes_nothing(kind: str) -> None:
+    rows, policy, lock = made(0, kind)
+    shuffled = [rows[i] for i in np.random.default_rng(2).permutation(len(rows))]
+    again = calibrate(shuffled, policy, now=NOW)
+    (was,), (now) = lock.certificates, again.certificates[0]
+    assert (now.accepted, now.bad, now.judged) == (was.accepted, was.bad, was.judged)
+    assert again.gates[0].threshold == pytest.approx(lock.gates[0].threshold, abs=1e-9)
+
+
+def test_ties_are_served_or_refused_together() -> None:
+    """Two scores that are equal are on the same side, so a count never splits them."""
+    rows = []
+    for i, row in enumerate(population(5)):
+        mean = (-0.01, -0.5, -2.0)[i % 3]
+        cheap = answered(i % 3 == 0 or (i % 3 == 1 and i % 2 == 0), mean, 1e-5)
+        rows.append(replace(row, slice="s", query="the same length", models=row.models | {"cheap": cheap}))
+    lock = calibrate(rows, policy_of(target={"max_error": 0.05}, preroute={"enabled": False}), now=NOW)
+    (certificate,) = lock.certificates
+    certify = range(300, 700)
+    assert certificate.accepted == sum(i % 3 == 0 for i in certify)
+
+
+@pytest.mark.parametrize("correct", [0, 1])
+def test_labels_of_one_kind_fit_nothing_and_say_so(correct: int) -> None:
+    with pytest.raises(ConfigError, match="both kinds"):
+        calibrate([relabelled(row, correct) for row in population(1)], POLICY, now=NOW)
+
+
+@pytest.mark.parametrize("wrong", [1, 3])
+def test_very_few_labels_of_one_kind_fit_or_say_why_not(wrong: int) -> None:
+    rows = [relabelled(row, int(i >= wrong)) for i, row in enumerate(population(1))]
+    try:
+        lock = calibrate(rows, POLICY, now=NOW)
+    except ConfigError:
+        return
+    assert lock.scorers
+
+
+def test_nothing_certified_closes_every_gate_and_says_what_is_missing() -> None:
+    rows = population(3, 300, 30)
+    lock = calibrate(rows, policy_of(target={"max_error": 0.01}, preroute={"enabled": False}), now=NOW)
+    assert not lock.certificates
+    assert [gate.threshold for gate in lock.gates] == [None]
+    assert str(least_rows(0.01, 0.05)) in lock.notes[0]
+
+
+def test_a_paraphrase_is_not_a_second_piece_of_evidence() -> None:
+    rows, policy, lock = made()
+    twins = [replace(r, id=f"{r.id}-again", paraphrase_of=r.id) for r in rows if r.split == "certify"]
+    assert calibrate([*rows, *twins], policy, now=NOW).certificates[0].judged == lock.certificates[0].judged
+
+
+def test_rows_without_a_label_or_a_split_take_no_part() -> None:
+    rows, policy, lock = made()
+    bare = [replace(r, id=f"{r.id}-bare", models={"cheap": r.models["cheap"]}) for r in rows[:50]]
+    other = [replace(r, id=f"{r.id}-test", split="test") for r in rows[:50]]
+    assert calibrate([*rows, *bare, *other], policy, now=NOW).certificates[0].judged == lock.certificates[0].judged
+
+
+def test_what_serving_would_not_serve_is_no_evidence_for_serving() -> None:
+    """A draft that failed the user's check and a request whose stakes forbid the tier."""
+    rows, _, _ = made()
+    policy = policy_of(
+        target={"max_error": 0.1}, preroute={"enabled": False}, checks=[{"name": "mine"}],
+        stakes=[{"when": {"stakes": "high"}, "tier": "frontier"}],
+    )  # fmt: skip
+    failed = [CheckResult(name="mine", outcome="fail")]
+
+    def barred(i: int, row: Outcome) -> Outcome:
+        if i % 4 == 0:
+            return replace(row, stakes="high")
+        cheap = replace(row.models["cheap"], checks=failed)
+        return replace(row, models=row.models | {"cheap": cheap}) if i % 4 == 1 else row
+
+    mixed = [barred(i, row) for i, row in enumerate(rows)]
+    lock = calibrate(mixed, policy, now=NOW)
+    assert lock.certificates
+    (gate,), (scorer,) = lock.gates, lock.scorers
+    could = [r for r in mixed if r.split == "certify" and r.stakes is None and not r.models["cheap"].checks]
+    scores = [scorer.score(s, row.slice) for row in labelled(could, POLICY) if (s := row.signals[0]) is not None]
+    assert lock.certificates[0].accepted == sum(s >= (gate.threshold or 0) for s in scores if s is not None)
+
+
+def test_two_cheap_tiers_are_promised_together() -> None:
+    policy = policy_of(
+        tier("cheap"), tier("middle"), tier("frontier"), target={"max_error": 0.1}, preroute={"enabled": False}
+    )
+    rows, middle = population(4), population(14, hard=0.4)
+    both = [replace(r, models=r.models | {"middle": m.models["cheap"]}) for r, m in zip(rows, middle, strict=True)]
+    lock = calibrate(both, policy, now=NOW)
+    (certificate,) = lock.certificates
+    assert sorted(certificate.gates) == sorted(gate.id for gate in lock.gates)
+    assert len(lock.gates) == 2
+    assert len({gate.threshold for gate in lock.gates}) == 1
+
+
+@pytest.mark.parametrize("kind", ["error", "regret"])
+def test_the_promise_holds_over_fresh_draws(kind: str) -> None:
+    """At 80 % confidence the certified threshold may fail for a fifth of the draws, and no more."""
+    policy = policy_of(target={f"max_{kind}": 0.1, "confidence": 0.8}, preroute={"enabled": False})
+    fresh = labelled(population(999, 0, 6000), policy)
+    broken, repetitions = 0, 25
+    for seed in range(repetitions):
+        lock = calibrate(population(100 + seed, 150, 150), policy, now=NOW)
+        if not lock.certificates:
+            continue
+        threshold, scorer = lock.gates[0].threshold or 0.0, lock.scorers[0]
+        scores = [scorer.score(s, row.slice) or -99.0 for row in fresh if (s := row.signals[0]) is not None]
+        served = [row for row, score in zip(fresh, scores, strict=True) if score >= threshold]
+        bad = sum(r.qualities[0] < (0.5 if kind == "error" else r.qualities[1]) for r in served)
+        broken += bad / (len(served) if kind == "error" else len(fresh)) > 0.1
+    assert broken / repetitions <= 0.2 + 4 * (0.2 * 0.8 / repetitions) ** 0.5
+
+
+def test_requests_are_read_as_serving_reads_them() -> None:
+    assert request_of(population(0)[0]).question == "question 0?"

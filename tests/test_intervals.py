@@ -1,0 +1,92 @@
+"""Intervals for comparisons on the same rows: they cover what they say, and pairs stay together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from cascade.intervals import Bootstrap, paired_difference, proportion
+
+
+@pytest.mark.parametrize(("more", "fewer"), [(0.01, 0.02), (0.03, 0.03), (0.10, 0.02), (0.0, 0.01)])
+def test_the_paired_interval_covers_the_difference_it_estimates(more: float, fewer: float) -> None:
+    random = np.random.default_rng(7)
+    covered, repetitions = 0, 1500
+    for _ in range(repetitions):
+        kind = random.random(200)
+        ours, theirs = np.ones(200), np.ones(200)
+        theirs[kind < more] = 0.0
+        ours[(kind >= more) & (kind < more + fewer)] = 0.0
+        found = paired_difference(ours, theirs)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= more - fewer <= found.high
+    assert covered / repetitions >= 0.95 - 4 * (0.05 * 0.95 / repetitions) ** 0.5
+
+
+def test_the_paired_interval_turns_round_with_its_sides_and_stays_in_range() -> None:
+    random = np.random.default_rng(1)
+    ours, theirs = (random.random(60) < 0.8).astype(float), (random.random(60) < 0.7).astype(float)
+    one, other = paired_difference(ours, theirs), paired_difference(theirs, ours)
+    assert (one.estimate, one.low, one.high) == pytest.approx((-other.estimate, -other.high, -other.low))  # type: ignore[operator]
+    every = paired_difference(np.ones(3), np.zeros(3))
+    assert every.high == pytest.approx(1.0, abs=0.2)
+    assert every.high is not None
+    assert every.high <= 1.0
+
+
+def test_sides_that_agree_everywhere_are_not_certain_to_agree() -> None:
+    found = paired_difference(np.ones(50), np.ones(50))
+    assert found.estimate == 0.0
+    assert found.low is not None
+    assert found.low < 0.0
+
+
+@pytest.mark.parametrize(("good", "n"), [(0, 10), (3, 10), (50, 50), (199, 400)])
+def test_the_interval_of_a_share_is_wilsons(good: int, n: int) -> None:
+    textbook = binomtest(good, n).proportion_ci(0.95, "wilson")
+    found = proportion(good, n)
+    assert (found.low, found.high) == pytest.approx((textbook.low, textbook.high))
+
+
+def test_a_share_of_nothing_has_no_interval() -> None:
+    assert proportion(0, 0).low is None
+
+
+def test_rows_of_one_group_are_drawn_together() -> None:
+    """A row twice in one group is worth no more than once: the interval is the same."""
+    random = np.random.default_rng(3)
+    values = random.random(80)
+    alone = Bootstrap([str(i) for i in range(80)]).mean(values)
+    twice = Bootstrap([str(i) for i in range(80)] * 2).mean(np.tile(values, 2))
+    apart = Bootstrap([str(i) for i in range(160)]).mean(np.tile(values, 2))
+    assert (twice.low, twice.high) == pytest.approx((alone.low, alone.high))
+    assert alone.low is not None
+    assert apart.low is not None
+    assert apart.low > alone.low
+
+
+def test_differences_on_the_same_rows_stay_paired() -> None:
+    random = np.random.default_rng(4)
+    theirs = random.random(100) * 100
+    boot = Bootstrap([str(i) for i in range(100)])
+    difference = boot.mean(theirs + 1.0 - theirs)
+    assert (difference.low, difference.estimate, difference.high) == pytest.approx((1.0, 1.0, 1.0))
+    saving = boot.saving(theirs / 4, theirs)
+    assert (saving.low, saving.estimate, saving.high) == pytest.approx((0.75, 0.75, 0.75))
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    values = np.random.default_rng(5).random(40)
+    assert Bootstrap(["a"] * 20 + ["b"] * 20).mean(values) == Bootstrap(["a"] * 20 + ["b"] * 20).mean(values)
+
+
+def test_the_bootstrap_covers_a_mean() -> None:
+    random, covered = np.random.default_rng(6), 0
+    for seed in range(200):
+        found = Bootstrap([str(i) for i in range(60)], seed=seed, resamples=300).mean(random.exponential(size=60))
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1.0 <= found.high
+    assert covered / 200 >= 0.85
