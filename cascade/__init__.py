@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     )
     from cascade.types import Decision, Draft, Outcome, Request, Verdict
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Cascade": "engine",
     **dict.fromkeys(["BudgetError", "CascadeError", "ConfigError", "PolicyError", "UpstreamError"], "errors"),

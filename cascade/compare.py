@@ -167,8 +167,7 @@ def _others(rows: Sequence[Replayed], policy: Policy) -> list[str]:
     """The cheap tiers, then whatever else every row has a judged and priced answer of."""
     cheap = [tier.name for tier in policy.tiers[:-1]]
     known = [
-        {name for name, m in row.outcome.models.items() if m.quality is not None and m.cost is not None}
-        for row in rows
+        {name for name, m in row.outcome.models.items() if m.quality is not None and m.cost is not None} for row in rows
     ]
     more = set.intersection(*known) - {tier.name for tier in policy.tiers}
     return [*cheap, *sorted(more)]

@@ -212,9 +212,9 @@ class Cascade:
         if self.parts.cache is not None:
             self.parts.cache.close()
 
-    async def aclose(self, timeout: float = DRAIN_SECONDS) -> None:
+    async def aclose(self, patience: float = DRAIN_SECONDS) -> None:
         """``close`` for asyncio: also closes the connections of the running loop."""
-        await asyncio.to_thread(self.close, timeout)
+        await asyncio.to_thread(self.close, patience)
         await self.parts.transport.close()
 
     async def __aenter__(self) -> Self:

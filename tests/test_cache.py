@@ -171,14 +171,8 @@ def test_another_ladder_has_other_keys() -> None:
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-5, 5)
-    | st.sampled_from([0.5, math.nan])
-    | st.text("ab", max_size=2),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=2), inner, max_size=3)
-    ),
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from([0.5, math.nan]) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=2), inner, max_size=3),
     max_leaves=8,
 )
 
@@ -220,9 +214,7 @@ HISTORIES = st.lists(
 
 @given(history=HISTORIES, semantic=st.booleans())
 @settings(max_examples=60)
-def test_no_tenant_ever_gets_what_another_stored(
-    history: list[tuple[bool, str, str]], semantic: bool
-) -> None:
+def test_no_tenant_ever_gets_what_another_stored(history: list[tuple[bool, str, str]], semantic: bool) -> None:
     """Not even with an embedder to which all questions are one."""
     cache = build(embedder=Fixed(), semantic_threshold=-1.0) if semantic else build()
     kept: set[tuple[str, str]] = set()
@@ -423,9 +415,7 @@ def test_a_planted_file_name_is_neither_read_nor_removed(tmp_path: Path, mode: i
     assert rows_of(tmp_path) == 0
 
 
-@pytest.mark.parametrize(
-    "value", [None, {"a": 1}, (1,), 1.0, "text", object()], ids=lambda v: type(v).__name__
-)
+@pytest.mark.parametrize("value", [None, {"a": 1}, (1,), 1.0, "text", object()], ids=lambda v: type(v).__name__)
 def test_the_disk_refuses_whatever_would_have_to_be_pickled(tmp_path: Path, value: Any) -> None:
     raw = RawDisk(str(tmp_path))
     with pytest.raises(RefusedError):
@@ -654,9 +644,7 @@ def test_threads_share_a_cache(place: Path | None) -> None:
         for i in range(60):
             text = str((thread * 7 + i) % 40)
             cache.keep(ask(text), answer(text * 50))
-            wrong.extend(
-                found for found in [text_of(cache.lookup(ask(text)))] if found not in (None, text * 50)
-            )
+            wrong.extend(found for found in [text_of(cache.lookup(ask(text)))] if found not in (None, text * 50))
 
     threads = [threading.Thread(target=work, args=(thread,)) for thread in range(4)]
     for thread in threads:
@@ -675,9 +663,7 @@ def test_a_child_forked_while_a_lock_was_held_does_not_wait_for_it(place: Path |
 
 
 def test_importing_the_cache_loads_neither_numpy_nor_diskcache() -> None:
-    program = (
-        "import sys, cascade.cache; sys.exit(bool({'numpy', 'diskcache', 'sqlite3'} & set(sys.modules)))"
-    )
+    program = "import sys, cascade.cache; sys.exit(bool({'numpy', 'diskcache', 'sqlite3'} & set(sys.modules)))"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 0
 

@@ -97,9 +97,7 @@ def test_no_draft_and_no_params_make_a_check_raise(
 ) -> None:
     request = ask(response_format=wanted, tools=offered, tool_choice=wanted)
     for given_ in (request, ask_for(wanted)):
-        results = built_in(
-            given_, draft(text, finish_reason=finish_reason, tool_calls=[{"function": wanted}])
-        )
+        results = built_in(given_, draft(text, finish_reason=finish_reason, tool_calls=[{"function": wanted}]))
         assert len({result.name for result in results}) == len(results)
 
 
@@ -273,9 +271,7 @@ def test_a_tool_without_parameters_takes_any_object_and_a_broken_schema_abstains
 # The user's own
 
 
-@pytest.mark.parametrize(
-    ("said", "outcome"), [(True, "pass"), (False, "fail"), (None, "abstain"), ("yes", "abstain")]
-)
+@pytest.mark.parametrize(("said", "outcome"), [(True, "pass"), (False, "fail"), (None, "abstain"), ("yes", "abstain")])
 def test_what_a_callable_returns_becomes_a_result(said: Any, outcome: str) -> None:
     result = run_check("mine", lambda _request, _draft: said, ask(), draft())
     assert (result.name, result.outcome) == ("mine", outcome)
@@ -310,9 +306,7 @@ def test_the_exit_status_decides(status: int, outcome: str) -> None:
 
 
 def test_the_detail_ends_with_the_last_300_characters_of_stderr() -> None:
-    result = command("import sys; sys.stderr.write('x' * 100_000 + 'é' * 299 + '!'); sys.exit(1)")(
-        ask(), draft()
-    )
+    result = command("import sys; sys.stderr.write('x' * 100_000 + 'é' * 299 + '!'); sys.exit(1)")(ask(), draft())
     assert (result.outcome, result.detail) == ("fail", "é" * 299 + "!")
 
 

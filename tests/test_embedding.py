@@ -36,9 +36,7 @@ def test_a_text_without_tokens_is_zero_and_never_not_a_number(embedder: Embedder
 
 def test_a_texts_vector_does_not_depend_on_its_company(embedder: Embedder) -> None:
     alone = embedder.embed(["short"])[0]
-    assert embedder.embed(["a far longer text than the other one", "short"])[1] == pytest.approx(
-        alone, abs=1e-6
-    )
+    assert embedder.embed(["a far longer text than the other one", "short"])[1] == pytest.approx(alone, abs=1e-6)
 
 
 def test_a_paraphrase_is_nearer_than_another_question(embedder: Embedder) -> None:
@@ -63,9 +61,7 @@ def test_loading_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_loading_leaves_the_root_logger_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [
-        name for name in sys.modules if name.split(".")[0] == "wordllama" and "algorithms" not in name
-    ]:
+    for name in [name for name in sys.modules if name.split(".")[0] == "wordllama" and "algorithms" not in name]:
         monkeypatch.delitem(sys.modules, name)
     root = logging.getLogger()
     before = (root.level, list(root.handlers))

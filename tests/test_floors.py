@@ -37,12 +37,11 @@ def imports(file: Path) -> set[str]:
             home = f"cascade.{node.module or ''}".rstrip(".") if node.level else node.module
             names += [f"{home}.{alias.name}" for alias in node.names]
     found = {name.split(".")[1] for name in names if name.startswith("cascade.")}
-    return {
-        name if name in PLACES or (PACKAGE / name).with_suffix(".py").exists() else "__init__" for name in found
-    } - {part(file)}
+    return {name if name in MODULES else "__init__" for name in found} - {part(file)}
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {part(file) for file in FILES}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

@@ -560,9 +560,7 @@ def test_append_never_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
 
 
 def test_shadow_calls_and_verdicts_join_the_decision_they_belong_to(tmp_path: Path) -> None:
-    shadow = outcome(
-        "s-1", shadow_of="d-1", models={"cheap": ModelOutcome(answer="other"), "mid": ModelOutcome()}
-    )
+    shadow = outcome("s-1", shadow_of="d-1", models={"cheap": ModelOutcome(answer="other"), "mid": ModelOutcome()})
     first = Verdict(judge="gpt", acceptable=True, score=0.9, labels={"tone": "kind"})
     second = Verdict(judge="human", acceptable=False)
     with Ledger(tmp_path) as ledger:
@@ -638,9 +636,7 @@ model = st.builds(
     logprobs=st.none() | st.lists(number, max_size=3),
     top_logprobs=st.none() | st.lists(st.lists(number, max_size=2), max_size=2),
 )
-step = st.builds(
-    Step, kind=st.just("call"), cost=st.none() | number, usage=st.none() | st.just(Usage(prompt_tokens=3))
-)
+step = st.builds(Step, kind=st.just("call"), cost=st.none() | number, usage=st.none() | st.just(Usage(prompt_tokens=3)))
 decision = st.builds(
     Decision,
     **dict.fromkeys(("id", "policy", "slice", "served_by", "why"), text),
@@ -650,9 +646,7 @@ decision = st.builds(
     threshold=st.none() | number,
     steps=st.lists(step, max_size=2),
 )
-anything = st.recursive(
-    st.none() | st.booleans() | number | text, lambda x: st.lists(x, max_size=2), max_leaves=3
-)
+anything = st.recursive(st.none() | st.booleans() | number | text, lambda x: st.lists(x, max_size=2), max_leaves=3)
 outcomes = st.builds(
     Outcome,
     id=text,
@@ -686,9 +680,7 @@ def test_recorded_data_sets_are_read_as_they_are(tmp_path: Path) -> None:
     """Unknown fields are ignored; right and wrong may be a number of either kind or a boolean."""
     path = tmp_path / "data.jsonl.gz"
     models = b'"a": {"correct": 1.0, "judge": "x"}, "b": {"correct": false}, "c": {"correct": 1, "score": 1}'
-    path.write_bytes(
-        gzip.compress(b'\n{"id": "q", "dataset": "d", "slice": "s", "models": {' + models + b"}}\n\n")
-    )
+    path.write_bytes(gzip.compress(b'\n{"id": "q", "dataset": "d", "slice": "s", "models": {' + models + b"}}\n\n"))
     (row,) = read_outcomes(path)
     assert [(type(m.correct), m.correct) for m in row.models.values()] == [(int, 1), (int, 0), (int, 1)]
 

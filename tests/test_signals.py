@@ -89,9 +89,9 @@ def test_alternatives_that_are_too_few_or_no_probabilities_are_absent(rows: list
 
 def test_log_probabilities_of_only_a_part_of_the_answer_are_absent() -> None:
     """Ten words cannot be three tokens: the provider left some out."""
-    assert measure(
-        ask(), draft("one two three four five six seven eight nine ten", logprobs=[-0.1] * 3)
-    ).families == ("text",)
+    assert measure(ask(), draft("one two three four five six seven eight nine ten", logprobs=[-0.1] * 3)).families == (
+        "text",
+    )
     assert measure(ask(), draft("one two three", logprobs=[-0.1] * 3)).families == ("logprobs", "text")
 
 
@@ -101,9 +101,7 @@ def test_none_or_impossible_log_probabilities_are_absent(logprobs: list[float] |
 
 
 @given(st.lists(logprob, min_size=3, max_size=30), st.randoms())
-def test_order_of_tokens_matters_to_first_and_last_only(
-    logprobs: list[float], random_: random.Random
-) -> None:
+def test_order_of_tokens_matters_to_first_and_last_only(logprobs: list[float], random_: random.Random) -> None:
     one = measure(ask(), draft(logprobs=logprobs)).values
     other = measure(ask(), draft(logprobs=random_.sample(logprobs, len(logprobs)))).values
     assert {k for k in one if one[k] != other[k]} <= {"logprobs.first", "logprobs.last"}
@@ -184,9 +182,7 @@ def test_a_question_back_is_seen() -> None:
         ("I have 85% confidence", None),
     ],
 )
-def test_a_stated_confidence_counts_in_its_declared_form_and_where_declared(
-    text: str, expected: float | None
-) -> None:
+def test_a_stated_confidence_counts_in_its_declared_form_and_where_declared(text: str, expected: float | None) -> None:
     found = measure(ask(), draft(text), {"text", "verbal"})
     assert found.values.get("verbal.confidence") == expected
     assert found.families == (("text",) if expected is None else ("text", "verbal"))
@@ -216,9 +212,7 @@ def test_extending_leaves_the_signals_it_started_from() -> None:
 
 
 @given(st.lists(any_text, min_size=1, max_size=6), any_text, st.randoms())
-def test_agreement_is_a_share_and_knows_no_order(
-    answers: list[str], text: str, random_: random.Random
-) -> None:
+def test_agreement_is_a_share_and_knows_no_order(answers: list[str], text: str, random_: random.Random) -> None:
     found = agreement(answers, text)
     assert all(0.0 <= value <= 1.0 for value in found.values())
     assert found["exact"] <= found["overlap"]

@@ -115,8 +115,7 @@ def _purge(folder: Path) -> None:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if "Cache" in tables:  # the inner select reads the index on (key, raw) only, not the rows
             connection.execute(
-                "DELETE FROM Cache WHERE rowid IN"
-                " (SELECT rowid FROM Cache WHERE raw IS NOT 1 OR typeof(key) <> 'text')"
+                "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache WHERE raw IS NOT 1 OR typeof(key) <> 'text')"
             )
         if "Settings" in tables:  # diskcache sets an attribute for every name that it finds there
             known = [*DEFAULT_SETTINGS, *METADATA]

@@ -109,9 +109,7 @@ class Neighbours:
         """
         vector = unit(self._embedder.embed([question])[0])
         if vector.size != self._embedder.dimensions:
-            raise ValueError(
-                f"{self.embedder} says {self._embedder.dimensions} dimensions, gave {vector.size}"
-            )
+            raise ValueError(f"{self.embedder} says {self._embedder.dimensions} dimensions, gave {vector.size}")
         return Near(embedder=self.embedder, context=context, vector=vector.tobytes())
 
     def add(self, key: str, near: Near) -> None:

@@ -18,7 +18,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cascade import __version__
 from cascade.cli.ask import ask
 from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
@@ -69,7 +68,9 @@ for _panel, _commands in PANELS.items():
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"cascade-gate {__version__}")
+        from importlib.metadata import version
+
+        typer.echo(f"cascade-gate {version('cascade-gate')}")
         raise typer.Exit
 
 

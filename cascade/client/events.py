@@ -144,9 +144,7 @@ class Writer:
             return
         yield from self._closed()
         self._index, self._block = self._index + 1, block
-        yield _event(
-            "RawContentBlockStartEvent", type="content_block_start", index=self._index, content_block=block
-        )
+        yield _event("RawContentBlockStartEvent", type="content_block_start", index=self._index, content_block=block)
 
     def _delta(self, delta: dict[str, Any]) -> Any:
         return _event("RawContentBlockDeltaEvent", type="content_block_delta", index=self._index, delta=delta)

@@ -140,9 +140,7 @@ class Store:
                     ).fetchone()
                     if found:
                         row = (*found, tier, verdict.judge, msgspec.json.encode(verdict).decode())
-                        db.execute(
-                            "INSERT INTO verdicts (decision, tier, judge, verdict) VALUES (?, ?, ?, ?)", row
-                        )
+                        db.execute("INSERT INTO verdicts (decision, tier, judge, verdict) VALUES (?, ?, ?, ?)", row)
             finally:
                 db.execute("PRAGMA synchronous = NORMAL")
         return bool(found)
@@ -172,8 +170,7 @@ class Store:
         """Ids that begin with ``prefix``, sorted, shadow rows left out."""
         with self._locked() as db:
             rows = db.execute(
-                "SELECT DISTINCT id FROM outcomes WHERE id >= ? AND id < ? AND shadow_of IS NULL"
-                " ORDER BY id LIMIT ?",
+                "SELECT DISTINCT id FROM outcomes WHERE id >= ? AND id < ? AND shadow_of IS NULL ORDER BY id LIMIT ?",
                 (prefix, prefix + "\U0010ffff", limit),
             )
             return [id for (id,) in rows]
@@ -225,8 +222,7 @@ class Store:
         ids = msgspec.json.encode([id for id, _ in rows]).decode()
         shadows: defaultdict[str, list[Outcome]] = defaultdict(list)
         for id, body in db.execute(
-            "SELECT shadow_of, body FROM outcomes"
-            " WHERE shadow_of IN (SELECT value FROM json_each(?)) ORDER BY seq",
+            "SELECT shadow_of, body FROM outcomes WHERE shadow_of IN (SELECT value FROM json_each(?)) ORDER BY seq",
             (ids,),
         ):
             shadows[id].append(_decoded(id, body))

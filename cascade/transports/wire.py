@@ -138,7 +138,8 @@ def loads(data: bytes) -> Any:
 
 
 OPTIONAL = frozenset(
-    ["audio", "content", "finish_reason", "function_call", "logprobs", "refusal", "role", "service_tier", "system_fingerprint", "tool_calls", "usage"]
+    ("audio", "content", "finish_reason", "function_call", "logprobs", "refusal", "role", "service_tier")
+    + ("system_fingerprint", "tool_calls", "usage")
 )
 """Members that OpenAI's own client reads as None where the server left them out."""
 
