@@ -30,7 +30,7 @@ from .questions import Question, fingerprint, questions
 
 RECORDINGS = Path(__file__).parent / "recordings"
 PROMPTS = Path(__file__).parent.parent / "policies" / "demo-prompts.toml"
-MOST_TOKENS = 64
+MOST_TOKENS = {"main": 256, "draws": 64}
 TOP = 5
 DRAWS = 5
 DRAWN = 200
@@ -125,7 +125,7 @@ def body(job: Job, kind: Kind, draw: int) -> dict[str, Any]:
     system = better_prompts()[question.slice].strip() if job.tier.guided else question.system
     asked = {
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": question.query}],
-        "max_tokens": MOST_TOKENS,
+        "max_tokens": MOST_TOKENS[kind],
     }
     if kind == "main":
         return {**asked, "temperature": 0, "logprobs": True, "top_logprobs": TOP}

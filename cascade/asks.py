@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Literal, Protocol
 
-from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Message, Outcome, Record, Request
+from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Message, Mode, Outcome, Record, Request
 
 Deliver = Literal["whole", "held", "live"]
 
@@ -124,6 +124,7 @@ class Spawn(Record, frozen=True, kw_only=True):
     """Drive another flow off the caller's path (shadow calls, exploration). Driver answers None."""
 
     flow: Any
+    mode: Mode
 
 
 Ask = Embed | Lookup | Call | Together | Check | Measure | Wait | Keep | Spawn | Go

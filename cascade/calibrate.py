@@ -20,7 +20,6 @@ from cascade.confidence import Scorer, Scout
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
 from cascade.fit import (
-    RIGHT,
     Labelled,
     fit_neighbours,
     fit_scorers,
@@ -32,7 +31,7 @@ from cascade.fit import (
 )
 from cascade.lock import Certificate, Gate, Lock, digest, identity
 from cascade.policy import Policy
-from cascade.types import Outcome
+from cascade.types import RIGHT, Outcome
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +56,8 @@ def calibrate(
     many labels are needed at least. ``judge`` says whose labels they are; ``embedder`` is needed
     where a declared signal set reads ``neighbours``; ``now`` is the date of the certificate.
     """
-    rows = [row for row in outcomes if row.split in ("fit", "certify")]
+    # Sorted, so that neither folds nor digests depend on the order in which rows happen to come.
+    rows = sorted((row for row in outcomes if row.split in ("fit", "certify")), key=lambda row: row.id)
     fit = labelled([row for row in rows if row.split == "fit"], policy)
     # A paraphrase is not a second draw from the traffic: the certificate counts each question once.
     certify = labelled([r for r in rows if r.split == "certify" and r.paraphrase_of is None], policy)

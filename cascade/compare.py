@@ -14,7 +14,7 @@ from cascade.errors import ConfigError
 from cascade.intervals import Bootstrap, Figure, paired_difference, proportion
 from cascade.policy import Policy
 from cascade.replay import Replayed
-from cascade.types import Record
+from cascade.types import RIGHT, Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +156,9 @@ class _Table:
                 else self._boot.mean(quality - self._frontier_quality)
             ),
             accept_rate=proportion(int(cheap.sum()), len(cheap)) if whole else Figure(estimate=float(cheap[0])),
-            accepted_error=proportion(int((accepted < 1.0).sum()), len(accepted)) if whole and len(accepted) else None,
+            accepted_error=proportion(int((accepted < RIGHT).sum()), len(accepted))
+            if whole and len(accepted)
+            else None,
             latency=self._boot.mean(latency),
             latency_p95=float(np.quantile(latency, 0.95)),
             cpu=self._boot.mean(cpu) if cpu is not None else None,

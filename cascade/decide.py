@@ -112,10 +112,10 @@ def rule(request: Request, made: Plan, tier: Tier, checks: list[CheckResult], si
     """May the draft with these checks and signals be served? Hard checks first, then the gate of its signal set."""
     last = tier is made.tiers[-1]
     served: Served = "escalated" if last else "accepted"
-    failed = next((c for c in checks if c.outcome == "fail" and not (last and _asked_for(c, request))), None)
-    if failed is not None:
-        why = f"check {failed.name} failed: {failed.detail}".rstrip(": ")
-        return Ruling(serve=False, served=served, why=why, lesser=last and failed.name in LESSER)
+    failed = held_against(checks, request, last)
+    if failed:
+        why = f"check {failed[0].name} failed: {failed[0].detail}".rstrip(": ")
+        return Ruling(serve=False, served=served, why=why, lesser=last and all(c.name in LESSER for c in failed))
     if last:
         return Ruling(serve=True, served=served, why=made.why)
     key = ROUTED if made.routed else signals.set_name
@@ -154,6 +154,11 @@ def serves(hit: Hit, made: Plan, policy: Policy, gates: Gates) -> bool:
     key = hit.confidence.signal_set if hit.confidence is not None else ROUTED
     found = gates.find(hit.draft.tier, made.slice, key)
     return found is not None and found.certificate.id == hit.certificate
+
+
+def held_against(checks: list[CheckResult], request: Request, last: bool) -> list[CheckResult]:
+    """The failed checks that count. The last tier may be cut off where the caller asked for it."""
+    return [c for c in checks if c.outcome == "fail" and not (last and _asked_for(c, request))]
 
 
 def _asked_for(check: CheckResult, request: Request) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from typing import Any
 
-from cascade.asks import Ask, Call, Check, Flow, Lookup, Measure, Together, Wait
+from cascade.asks import Ask, Call, Check, Flow, Lookup, Measure, Stream, Together, Wait
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.parts import Join, Parts
+from cascade.transports.streams import spoken
 from cascade.types import Answer, Draft, Entry
 
 Pending = Call | Together | Wait | Check | Measure | Join
@@ -52,7 +54,7 @@ def pump(flow: Flow, parts: Parts) -> Generator[Pending, Any, Answer | float]:
                 error = raised
     finally:
         if key is not None:
-            parts.land(key, landed)
+            parts.flights.land(key, landed)
 
 
 async def drive(flow: Flow, parts: Parts) -> Answer | float:
@@ -107,15 +109,11 @@ async def drive_stream(flow: Flow, parts: Parts) -> AsyncGenerator[dict[str, Any
             try:
                 if isinstance(ask, Call) and ask.deliver == "live":
                     chunks = parts.transport.stream(ask)
-                    try:
-                        async for chunk in chunks:
-                            streamed = streamed or spoken(chunk)
+                    async with aclosing(_live(ask, chunks, parts)) as told:
+                        async for chunk in told:
+                            streamed = True
                             yield chunk
-                        reply: Any = chunks.draft
-                    except UpstreamError as error:
-                        raise _delivered(error) if streamed else error from None
-                    finally:
-                        await chunks.close()
+                    reply: Any = chunks.draft
                 else:
                     reply = await parts.wait(ask)
             except CascadeError as error:
@@ -133,11 +131,31 @@ async def drive_stream(flow: Flow, parts: Parts) -> AsyncGenerator[dict[str, Any
         yield answer
 
 
-def spoken(chunk: dict[str, Any]) -> bool:
-    """Does this chunk carry anything of an answer, after which no other model may take over?"""
-    choices = chunk.get("choices") or [{}]
-    delta = choices[0].get("delta") or {}
-    return bool(delta.get("content") or delta.get("tool_calls") or delta.get("refusal"))
+async def _live(ask: Call, chunks: Stream, parts: Parts) -> AsyncGenerator[dict[str, Any]]:
+    """A live call's chunks, from the first one on that carries something of the answer.
+
+    What comes before it is kept back: an answer that turns out to be empty can then still be
+    mended by another call, and its caller sees one beginning and one end.
+    """
+    kept: list[dict[str, Any]] = []
+    begun = False
+    try:
+        async for chunk in chunks:
+            begun = begun or spoken(chunk)
+            kept.append(chunk)
+            if begun:
+                for each in kept:
+                    yield each
+                kept.clear()
+    except UpstreamError as error:
+        error.delivered, error.retryable = begun, error.retryable and not begun
+        raise
+    except Exception as error:
+        fault = parts.broke(ask, error)
+        fault.delivered = begun
+        raise fault from error
+    finally:
+        await chunks.close()
 
 
 def chunks_of(draft: Draft) -> list[dict[str, Any]]:
@@ -158,12 +176,6 @@ def chunks_of(draft: Draft) -> list[dict[str, Any]]:
         {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": draft.finish_reason or "stop"}]},
         {**head, "choices": [], "usage": usage},
     ]
-
-
-def _delivered(error: UpstreamError) -> UpstreamError:
-    error.delivered = True
-    error.retryable = False
-    return error
 
 
 def _cancel(steps: Generator[Pending, Any, Answer | float]) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Self
 
 from cascade import background
-from cascade.asks import Flow, Transport, UserSignal
+from cascade.asks import Spawn, Transport, UserSignal
 from cascade.cache import Cache
 from cascade.checks import CommandCheck, UserCheck
 from cascade.drivers import drive, drive_stream, drive_sync
@@ -32,6 +29,7 @@ from cascade.parts import Parts
 from cascade.policy import CachePolicy, Policy, load_policy, metadata_read, nearest, store_folder
 from cascade.replies import reply
 from cascade.run import Rules, Run
+from cascade.shadows import Shadows
 from cascade.streams import AsyncReplies, Replies
 from cascade.transports import Transports
 from cascade.types import Answer, Decision, Message, Outcome, Request
@@ -155,7 +153,7 @@ class Cascade:
         _refuse_odd_messages(messages)
         return Request(
             id=new_id(),
-            messages=messages,
+            messages=list(messages),
             params={key: value for key, value in (params or {}).items() if key != "model"},
             slice=slice,
             tenant=tenant,
@@ -171,7 +169,7 @@ class Cascade:
             clock=time.monotonic,
             at=time.time(),
             stream=stream,
-            shadows=self._shadows.affordable(),
+            shadows=self._shadows.affordable,
         )
 
     def client(self, client: Any, **defaults: Any) -> Any:
@@ -229,46 +227,16 @@ class Cascade:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _spawn(self, flow: Flow, parts: Parts) -> None:
-        self._shadows.start(background.start(drive, flow, parts))
+    def forked(self) -> None:
+        """In a forked child: nothing of the parent's work is under way here."""
+        self._shadows.reset()
 
+    def _spawn(self, ask: Spawn, parts: Parts) -> None:
+        async def work() -> float:
+            spent = await drive(ask.flow, parts)
+            return spent if isinstance(spent, float) else 0.0
 
-class Shadows:
-    """Work off the callers' path: what is under way, and what may be spent on it today."""
-
-    def __init__(self, policy: Policy) -> None:
-        observing = policy.mode == "observe"
-        self._ceiling = policy.observe.ceiling_usd_a_day if observing else policy.explore.ceiling_usd_a_day
-        self._day, self._spent = 0, 0.0
-        self._under_way: deque[Future[Any]] = deque()
-        self._lock = threading.Lock()
-
-    def affordable(self) -> bool:
-        """Whether today's ceiling leaves room for another request's shadow."""
-        if self._ceiling is None:
-            return True
-        today = int(time.time() // 86_400)
-        with self._lock:
-            if today != self._day:
-                self._day, self._spent = today, 0.0
-            return self._spent < self._ceiling
-
-    def start(self, work: Future[Any]) -> None:
-        """Count it in; what it has cost is known when it ends."""
-        self._under_way.append(work)
-        work.add_done_callback(self._ended)
-
-    def drain(self, timeout: float) -> None:
-        """Wait for what is under way; what does not end in time is cancelled, and its record says so."""
-        left = wait(list(self._under_way), timeout).not_done
-        for work in left:
-            work.cancel()
-
-    def _ended(self, work: Future[Any]) -> None:
-        with self._lock:
-            self._under_way.remove(work)
-            if not work.cancelled() and work.exception() is None:
-                self._spent += work.result()
+        self._shadows.start(ask.mode, work)
 
 
 def new_id() -> str:
@@ -350,4 +318,10 @@ def _close_all() -> None:
         cascade.close()
 
 
+def _forked() -> None:
+    for cascade in list(_open):
+        cascade.forked()
+
+
 atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forked)

@@ -14,13 +14,15 @@ from msgspec.structs import replace
 
 from cascade.checks import built_in
 from cascade.confidence import SLICE_FEATURE, Scorer, Scout, question_signals
+from cascade.decide import find_slice, plan
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
+from cascade.gates import Gates, OpenGate
 from cascade.neighbours import FAMILY, Nearby, Neighbours, pack
 from cascade.policy import Policy
 from cascade.replay import draft_of, request_of
 from cascade.signals import extend, measure, narrowed
-from cascade.types import Outcome, Record, Request, Signals
+from cascade.types import RIGHT, Outcome, Record, Request, Signals
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LEAST_LABELS = 20
-RIGHT = 0.5
-"""Graded qualities from here on count as right where a label must be one of two."""
+LEAST_OF_A_KIND = 2
+"""One wrong answer cannot be left out of a fold and still be learned from."""
 
 
 class Labelled(Record, frozen=True, kw_only=True):
@@ -44,6 +46,28 @@ class Labelled(Record, frozen=True, kw_only=True):
     signals: list[Signals | None]
     qualities: list[float]
     costs: list[float]
+
+
+class _EveryGate(Gates):
+    """Open gates everywhere: which requests would be asked of which tier, before anything is certified?"""
+
+    def __init__(self) -> None:
+        pass
+
+    def any_open(self, tier: str, slice_name: str) -> bool:
+        """Yes."""
+        return True
+
+    def hopeless(self, tier: str, slice_name: str, request: Request) -> bool:
+        """No."""
+        return False
+
+    def find(self, tier: str, slice_name: str, signal_set: str) -> OpenGate | None:
+        """None: a routed slice has no scored gate."""
+        return None
+
+
+EVERY_GATE = _EveryGate()
 
 
 def labelled(outcomes: Sequence[Outcome], policy: Policy) -> list[Labelled]:
@@ -95,12 +119,15 @@ def _label(outcome: Outcome, policy: Policy) -> Labelled | None:
     if len(known) != len(policy.tiers):
         return None
     request = request_of(outcome)
+    enforced = policy.model_copy(update={"mode": "enforce", "rollout": 100.0})
+    made = plan(request, enforced, EVERY_GATE, find_slice(request, policy))
     signals: list[Signals | None] = []
     for tier in policy.tiers[:-1]:
-        draft = draft_of(tier.name, outcome.models[tier.name], tier.model)
-        failed = any(check.outcome == "fail" for check in built_in(request, draft))
-        found = draft.measured or measure(request, draft, policy.families)
-        signals.append(None if failed else found)
+        recorded = outcome.models[tier.name]
+        draft = draft_of(tier.name, recorded, tier.model)
+        failed = any(check.outcome == "fail" for check in [*built_in(request, draft), *recorded.checks])
+        asked = tier in made.tiers and not made.routed
+        signals.append((draft.measured or measure(request, draft, policy.families)) if asked and not failed else None)
     return Labelled(
         slice=outcome.slice,
         request=request,
@@ -128,7 +155,7 @@ def fit_scorers(rows: list[Labelled], policy: Policy) -> tuple[list[Scorer], Flo
             if len(usable) < LEAST_LABELS:
                 continue
             labels = np.array([rows[i].qualities[index] >= RIGHT for i in usable])
-            if labels.all() or not labels.any():
+            if min(labels.sum(), (~labels).sum()) < LEAST_OF_A_KIND:
                 continue
             signals = [s for i in usable if (s := _declared(rows[i], index, policy)) is not None]
             scorer, scores = _fit(tier.name, signals, [rows[i] for i in usable], labels, slices)
@@ -137,7 +164,7 @@ def fit_scorers(rows: list[Labelled], policy: Policy) -> tuple[list[Scorer], Flo
     if not scorers:
         raise ConfigError(
             "no scorer can be fitted: each declared signal set needs at least "
-            f"{LEAST_LABELS} labelled answers of both kinds, right and wrong; "
+            f"{LEAST_LABELS} labelled answers, {LEAST_OF_A_KIND} or more of them right and as many wrong; "
             f"declared: {['+'.join(sorted(s)) for s in policy.signals.sets]}"
         )
     return scorers, out_of_fold
@@ -187,7 +214,8 @@ def _fit(
     varies = table.std(axis=0) > 0
     table, features = table[:, varies], [f for f, v in zip(features, varies, strict=True) if v]
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000))
-    folds = StratifiedKFold(n_splits=5, shuffle=True, random_state=0)
+    few = min(int(labels.sum()), int((~labels).sum()))
+    folds = StratifiedKFold(n_splits=min(5, few), shuffle=True, random_state=0)
     out_of_fold = cross_val_predict(model, table, labels, cv=folds, method="decision_function")
     model.fit(table, labels)
     scaler, regression = model[0], model[1]

@@ -15,18 +15,21 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
 from cascade.asks import Ask, Check, Deliver, Embed, Flow, Go, Keep, Lookup, Measure, Prefix, Spawn, Wait
-from cascade.checks import built_in
-from cascade.decide import UNPLACED, Ruling, rule, serves, usable
+from cascade.checks import built_in, silent_failure
+from cascade.decide import UNPLACED, Ruling, held_against, rule, serves, usable
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.paid import paid
 from cascade.policy import Model, Tier
 from cascade.run import Run
 from cascade.signals import extend, measure, narrowed
-from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Served, Step
+from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Served, Signals, Step
 
 T = TypeVar("T")
 Part = Generator[Ask, Any, T]
+
+
+NOTHING = Signals(values={}, families=())
 
 
 class Choice(NamedTuple):
@@ -40,19 +43,31 @@ class Choice(NamedTuple):
 
 def answer(run: Run) -> Flow:
     """From request to answer; ``UpstreamError`` or ``BudgetError`` when nobody could give one."""
-    rules = run.rules
-    hit: Hit | None = yield Lookup(request=run.request, patience=run.left())
-    if run.plan.slice == UNPLACED:  # an exact hit brings its slice along, and nothing is embedded for it
-        run.place(hit.slice if hit is not None else (yield Embed(text=run.request.question)))
-    if hit is not None and serves(hit, run.plan, rules.policy, rules.gates):
-        run.note(Step(kind="lookup", outcome=hit.kind, tier=hit.draft.tier))
-        return (yield from finish(run, _stored(hit), keep=False))
     try:
-        choice = yield from climb(run)
+        choice = (yield from recall(run)) or (yield from climb(run))
     except CascadeError as error:
         yield Keep(request=run.request, outcome=run.outcome(run.failure(error)))
         raise
-    return (yield from finish(run, choice, keep=True))
+    return (yield from finish(run, choice))
+
+
+def recall(run: Run) -> Part[Choice | None]:
+    """A stored answer that may be served; settles the request's slice on the way."""
+    hit: Hit | None = yield Lookup(request=run.request, patience=run.patience())
+    if run.plan.slice == UNPLACED:  # an exact hit brings its slice along, and nothing is embedded for it
+        run.place(hit.slice if hit is not None else (yield Embed(text=run.request.question)))
+    if hit is None or not serves(hit, run.plan, run.rules.policy, run.rules.gates):
+        return None
+    # What the answer cost when it was made is not a cost of this request.
+    run.note(Step(kind="lookup", outcome=hit.kind, tier=hit.draft.tier))
+    ruling = Ruling(
+        serve=True,
+        served="cached",
+        why="an identical request was under way" if hit.shared else f"{hit.kind} hit",
+        confidence=hit.confidence,
+        certificate=hit.certificate,
+    )
+    return Choice("cache", "cached", hit.draft, ruling)
 
 
 def climb(run: Run) -> Part[Choice]:
@@ -65,18 +80,18 @@ def climb(run: Run) -> Part[Choice]:
             try:
                 draft = yield from attempt(run, tier, model, deliver)
             except CascadeError as error:
-                run.blame(error)
+                run.blame(tier, model, error)
                 if isinstance(error, UpstreamError) and error.delivered:
                     raise
                 continue
             ruling = yield from gate(run, tier, draft)
             served: Served = "failed over" if last and model is not tier else ruling.served
             choice = Choice(tier.name, served, draft, ruling)
-            if ruling.serve or (deliver == "live" and (draft.text or draft.tool_calls)):
+            if ruling.serve or (deliver == "live" and (draft.text or draft.tool_calls or draft.refusal)):
                 return choice
             if ruling.lesser and lesser is None:
                 lesser = choice
-            run.refuse(tier, ruling.why)
+            run.refuse(tier, ruling)
             if not last:
                 break
     if lesser is not None:
@@ -87,7 +102,7 @@ def climb(run: Run) -> Part[Choice]:
 def attempt(run: Run, tier: Tier, model: Model, deliver: Deliver) -> Part[Draft]:
     """One model's answer: retries after its faults, and one rescue of a silent failure."""
     draft = yield from ask(run, tier, model, deliver)
-    silent = not draft.text and not draft.tool_calls and draft.finish_reason == "length"
+    silent = silent_failure(run.request, draft).outcome == "fail"
     run.drafted(tier, draft, "silent_failure" if silent else "ok")
     if silent and tier.rescue_max_tokens is not None:
         draft = yield from ask(run, tier, model, deliver, tier.rescue_max_tokens)
@@ -116,53 +131,56 @@ def ask(run: Run, tier: Tier, model: Model, deliver: Deliver, max_tokens: int | 
 
 
 def gate(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
-    """The ruling on a draft. A gate that breaks rejects a cheap draft and lets the last tier's pass."""
+    """The ruling on a draft: hard checks, then signals, then the rule.
+
+    What breaks in here rejects a cheap draft; the last tier's is ruled on by its hard checks alone.
+    """
+    checks: list[CheckResult] = []
+    signals = NOTHING
     try:
-        return (yield from examine(run, tier, draft))
+        yield from inspect(run, tier, draft, checks)
+        if not run.last(tier) and not held_against(checks, run.request, last=False):
+            signals = yield from sense(run, tier, draft)
+        run.examined(tier, draft, checks, signals)
+        declared = narrowed(signals, run.rules.policy.signals.sets)
+        return rule(run.request, run.plan, tier, checks, declared, run.rules.gates)
     except Cancelled:
         raise
     except Exception as error:
-        return run.broken(tier, error)
+        return run.broken(tier, draft, checks, error)
 
 
-def examine(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
-    """Hard checks, then signals, then the rule. A check that costs is spared a draft that failed."""
-    checks = built_in(run.request, draft)
+def inspect(run: Run, tier: Tier, draft: Draft, checks: list[CheckResult]) -> Part[None]:
+    """Add the results of all hard checks to ``checks``, which holds them even if one breaks."""
+    checks += built_in(run.request, draft)
     for check in run.user_checks(tier):
-        if any(result.outcome == "fail" for result in checks):
-            break  # the rest may cost, and cannot change the ruling any more
+        if held_against(checks, run.request, run.last(tier)):
+            return  # the rest may cost, and cannot change the ruling any more
         result: CheckResult = yield Check(name=check.name, request=run.request, draft=draft)
         run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))
         checks.append(result)
+
+
+def sense(run: Run, tier: Tier, draft: Draft) -> Part[Signals]:
+    """All signals of a draft that some declared set reads: the free ones, and those that cost."""
     signals = draft.measured or measure(run.request, draft, run.rules.policy.families)
     nearby = run.rules.gates.nearby(tier.name)
     if nearby is not None:
         signals = extend(signals, NEIGHBOURS, nearby.measure((yield Embed(text=run.request.question))))
-    failed = any(result.outcome == "fail" for result in checks)
-    if not failed and tier is not run.plan.tiers[-1] and draft.measured is None:
+    if draft.measured is None:
         signals = yield from paid(run, tier.name, draft, signals)
     for name in run.rules.policy.signals.user:
         values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
         signals = extend(signals, name, values)
-    run.examined(tier, draft, checks, signals)
-    declared = narrowed(signals, run.rules.policy.signals.sets)
-    return rule(run.request, run.plan, tier, checks, declared, run.rules.gates)
+    return signals
 
 
-def finish(run: Run, choice: Choice, *, keep: bool) -> Part[Answer]:
+def finish(run: Run, choice: Choice) -> Part[Answer]:
     """Write the decision down, send the shadows off, hand the answer back."""
     decision = run.decision(choice.served, choice.tier, choice.ruling)
-    entry = None
-    if keep and choice.ruling.serve and choice.served != "failed over":
-        entry = Entry(
-            draft=choice.draft,
-            slice=run.plan.slice,
-            confidence=choice.ruling.confidence,
-            certificate=choice.ruling.certificate,
-        )
-    kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=entry)
-    if run.plan.shadows:
-        yield Spawn(flow=shadow(run.in_shadow()))
+    kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=_entry(run, choice))
+    if run.plan.shadows and choice.served != "cached":
+        yield Spawn(flow=shadow(run.in_shadow()), mode=run.plan.mode)
     return Answer(draft=choice.draft, decision=decision if kept else run.unrecorded(decision))
 
 
@@ -171,21 +189,19 @@ def shadow(run: Run) -> Flow:
     for tier in run.plan.shadows:
         try:
             draft = yield from attempt(run, tier, tier, "whole")
+        except Cancelled:
+            break
         except CascadeError as error:
-            run.blame(error)
+            run.blame(tier, tier, error)
             continue
         yield from gate(run, tier, draft)
     yield Keep(request=run.request, outcome=run.outcome(run.aside(), shadow=True))
     return run.spent
 
 
-def _stored(hit: Hit) -> Choice:
-    ruling = Ruling(
-        serve=True,
-        served="cached",
-        why="an identical request was under way" if hit.shared else f"{hit.kind} hit",
-        confidence=hit.confidence,
-        certificate=hit.certificate,
-    )
-    # The stored answer has been paid for already: what it cost then is not a cost of this request.
-    return Choice("cache", "cached", hit.draft, ruling)
+def _entry(run: Run, choice: Choice) -> Entry | None:
+    """What the cache may keep: an answer that passed, of a tier itself rather than of a fallback."""
+    ruling = choice.ruling
+    if not ruling.serve or choice.served in ("cached", "failed over"):
+        return None
+    return Entry(draft=choice.draft, slice=run.plan.slice, confidence=ruling.confidence, certificate=ruling.certificate)

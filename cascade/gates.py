@@ -98,8 +98,8 @@ class Gates:
             return f"promises {certificate.kind} {certificate.level}, the policy asks {target.kind} {target.level}"
         if certificate.confidence < target.confidence:
             return f"has confidence {certificate.confidence}, the policy asks {target.confidence}"
-        for part, was in certificate.identity.items():
-            if now.get(part) != was:
+        for part in sorted(certificate.identity.keys() | now.keys()):
+            if now.get(part) != certificate.identity.get(part):
                 return f"{part} is not what it was certified with"
         for name in certificate.gates:
             if name not in gates:

@@ -27,17 +27,16 @@ class Ladder:
     """
 
     def __init__(self, policy: Policy, *, priced: bool = True) -> None:
-        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._endpoints: dict[str, list[Endpoint]] = {}
         for tier in policy.tiers:
             wants = tier is not policy.last and tier.logprobs
-            for model in (tier, *tier.fallbacks):
-                endpoint = _endpoint(tier, model, wants, priced)
-                self._endpoints[tier.name, model.model] = endpoint
+            self._endpoints[tier.name] = [_endpoint(tier, m, wants, priced) for m in (tier, *tier.fallbacks)]
         self.identity = digest([tier.model_dump(mode="json") for tier in policy.tiers])
 
     def endpoint(self, tier: Tier, model: Model) -> Endpoint:
         """Where a call of this tier to this model goes."""
-        return self._endpoints[tier.name, model.model]
+        place = 0 if model is tier else 1 + [m is model for m in tier.fallbacks].index(True)
+        return self._endpoints[tier.name][place]
 
     def call(
         self,
@@ -67,14 +66,16 @@ class Ladder:
             deliver=deliver,
         )
 
-    def estimate(self, request: Request, tier: Tier, model: Model) -> float:
-        """Dollars that a call is expected to cost at most, from lengths alone; 0.0 when unpriced."""
-        price = self.endpoint(tier, model).price
+    def estimate(self, call: Call) -> float:
+        """Dollars that a call is expected to cost at most, from lengths alone; 0.0 when unpriced.
+
+        An answer whose length nobody limits counts with its prompt only.
+        """
+        price = call.endpoint.price
         if price is None:
             return 0.0
-        characters = sum(len(str(message.get("content") or "")) for message in request.messages)
-        limit = _limit(request.params) or _limit(tier.params) or {}
-        tokens_out = next(iter(limit.values()), 0)
+        characters = sum(len(str(message.get("content") or "")) for message in call.messages)
+        tokens_out = next(iter((_limit(call.params) or {}).values()), 0)
         return (characters / CHARACTERS_PER_TOKEN * price[0] + tokens_out * price[1]) / 1e6
 
 

@@ -129,8 +129,10 @@ def identity(policy: Policy) -> dict[str, str]:
     identical calls and is an early warning at most.
     """
     parts = {f"tier:{tier.name}": digest(declared(tier)) for tier in policy.tiers}
-    slices = {name: s.model_dump(mode="json") for name, s in policy.slices.items()}
-    parts["slices"] = digest({"slices": slices, "stakes": [s.model_dump(mode="json") for s in policy.stakes]})
+    parts["ladder"] = digest([tier.name for tier in policy.tiers])
+    shown = policy.model_dump(mode="json", include={"slices", "stakes", "checks", "signals", "preroute"})
+    parts["slices"] = digest([shown["slices"], shown["stakes"]])
+    parts |= {name: digest(shown[name]) for name in ("checks", "signals", "preroute")}
     return parts
 
 

@@ -22,6 +22,7 @@ def paid(run: Run, tier_name: str, draft: Draft, signals: Signals) -> Generator[
     """The draft's signals with the paid families that the policy asks for and the calls brought."""
     try:
         asked = _calls(run, tier_name, draft)
+        run.afford([call for _, call in asked], keep_last=True)
     except BudgetError:
         return signals
     if not asked:

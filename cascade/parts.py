@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from typing import Any, Protocol, Self
+
+from msgspec.structs import replace
 
 from cascade import background
 from cascade.asks import (
@@ -20,7 +20,6 @@ from cascade.asks import (
     Call,
     Check,
     Embed,
-    Flow,
     Keep,
     Lookup,
     Measure,
@@ -33,6 +32,7 @@ from cascade.asks import (
 from cascade.checks import UserCheck, run_check
 from cascade.embedding import Embedder
 from cascade.errors import CascadeError, UpstreamError
+from cascade.flights import Flights
 from cascade.ledger import Ledger
 from cascade.types import CheckResult, Draft, Entry, Hit, Record, Request
 
@@ -71,7 +71,7 @@ class Parts:
         ledger: Ledger,
         checks: Mapping[str, UserCheck],
         signals: Mapping[str, UserSignal],
-        spawn: Callable[[Flow, Parts], None],
+        spawn: Callable[[Spawn, Parts], None],
         embedder: Embedder | None = None,
     ) -> None:
         self.transport = transport
@@ -82,8 +82,7 @@ class Parts:
         self._signals = signals
         self._spawn = spawn
         self._embedder = embedder
-        self._flights: dict[str, Future[Entry | None]] = {}
-        self._lock = threading.Lock()
+        self.flights = Flights()
 
     def through(self, transport: Transport, cache: Answers | None) -> Self:
         """The same parts, counters and flights included, with another transport and cache."""
@@ -102,7 +101,7 @@ class Parts:
         if isinstance(ask, Embed):
             return self._embed(ask)
         if isinstance(ask, Spawn):
-            return self._spawn(ask.flow, self)
+            return self._spawn(ask, self)
         raise TypeError(f"no driver answers {type(ask).__name__} here")
 
     def wait_here(self, ask: Ask | Join) -> Any:
@@ -117,7 +116,7 @@ class Parts:
         except CascadeError:
             raise
         except Exception as error:
-            raise self._upstream(ask, error) from error
+            raise self.broke(ask, error) from error
 
     async def wait(self, ask: Ask | Join) -> Any:
         """Answer what has to be waited for. Whatever a transport throws becomes an ``UpstreamError``."""
@@ -135,23 +134,16 @@ class Parts:
         """A hit; an identical request to wait for; the key of a flight that now begins; or None."""
         if self.cache is None:
             return None
-        hit = self.cache.lookup(ask.request)
-        if hit is not None or not self.cache.cacheable(ask.request):
-            return hit
-        key = self.cache.key(ask.request)
-        with self._lock:
-            under_way = self._flights.get(key)
-            if under_way is None:
-                self._flights[key] = Future()
-                return key
-        return Join(future=under_way, key=key, patience=ask.patience)
-
-    def land(self, key: str, entry: Entry | None) -> None:
-        """The flight of this key has ended: those who waited get its answer, or go on alone."""
-        with self._lock:
-            flight = self._flights.pop(key, None)
-        if flight is not None:
-            flight.set_result(entry)
+        try:
+            hit = self.cache.lookup(ask.request)
+            if hit is not None or not self.cache.cacheable(ask.request):
+                return hit
+            key = self.cache.key(ask.request)
+        except Exception as error:  # parameters without a canonical form are no reason to refuse a request
+            self.faults[f"cache: {type(error).__name__}"] += 1
+            return None
+        under_way = self.flights.board(key)
+        return key if under_way is None else Join(future=under_way, key=key, patience=ask.patience)
 
     async def _call(self, ask: Call) -> Draft:
         try:
@@ -159,9 +151,10 @@ class Parts:
         except CascadeError:
             raise
         except Exception as error:
-            raise self._upstream(ask, error) from error
+            raise self.broke(ask, error) from error
 
-    def _upstream(self, ask: Call, error: Exception) -> CascadeError:
+    def broke(self, ask: Call, error: Exception) -> UpstreamError:
+        """A fault of the transport itself, counted, in words that a flow understands."""
         self.faults[f"transport: {type(error).__name__}"] += 1
         said = f"the transport to {ask.endpoint.model} broke: {type(error).__name__}"
         return UpstreamError(said, retryable=False)
@@ -182,7 +175,8 @@ class Parts:
             return None
         return Hit(
             key=ask.key,
-            draft=entry.draft,
+            # Each caller gets an object of their own: the provider's belongs to the one that flew.
+            draft=replace(entry.draft, raw=None),
             kind="exact",
             slice=entry.slice,
             confidence=entry.confidence,
@@ -213,7 +207,8 @@ class Parts:
 
     def _measure(self, ask: Measure) -> dict[str, float] | None:
         try:
-            return self._signals[ask.name].measure(ask.request, ask.draft)
+            found = self._signals[ask.name].measure(ask.request, ask.draft)
+            return None if found is None else {str(name): float(value) for name, value in found.items()}
         except Exception as error:
             self.faults[f"signal {ask.name}: {type(error).__name__}"] += 1
             return None

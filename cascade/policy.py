@@ -157,10 +157,21 @@ class Stakes(Section):
     tier: str
 
 
+BUILT_IN = frozenset({"empty", "refusal", "schema", "silent_failure", "tools", "truncated"})
+
+
 class UserCheck(Section):
     """A hard check of the user's own: a ``command``, or a callable of that name given in code."""
 
     name: Name
+
+    @field_validator("name")
+    @classmethod
+    def _not_built_in(cls, name: str) -> str:
+        if name in BUILT_IN:
+            raise ValueError(f"{name!r} is a built-in check; give yours another name")
+        return name
+
     command: list[str] | None = None
     timeout: Positive = 60.0
     slices: list[str] = []

@@ -93,6 +93,7 @@ def draft_of(tier: str, model: ModelOutcome, name: str) -> Draft:
         text=model.answer or "",
         tool_calls=model.tool_calls,
         finish_reason=model.finish_reason,
+        refusal=model.refusal,
         logprobs=model.logprobs,
         top_logprobs=model.top_logprobs,
         usage=Usage(

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from cascade.asks import Call, Deliver
-from cascade.decide import Plan, Ruling, audit_probability, coin, find_slice, otherwise, plan
+from cascade.decide import Plan, Ruling, audit_probability, coin, find_slice, held_against, otherwise, plan
 from cascade.errors import BudgetError, CascadeError, UpstreamError
 from cascade.gates import Gates
 from cascade.intents import Intents
@@ -21,6 +21,7 @@ from cascade.types import (
     CheckResult,
     Decision,
     Draft,
+    Mode,
     ModelOutcome,
     Outcome,
     Record,
@@ -52,11 +53,12 @@ class Run:
     """State of one request.
 
     ``clock`` gives seconds on a monotonic scale, ``at`` is the wall-clock time of the request in
-    seconds since 1970. ``shadows`` says whether work off the caller's path may still be paid for.
+    seconds since 1970. ``shadows`` says whether work off the caller's path may still be paid for
+    in a mode.
     """
 
     __slots__ = (
-        "_clock", "_deadline", "_fault", "_shadows", "at", "flags", "models", "plan", "request", "rules",
+        "_clock", "_deadline", "_fault", "_refused", "_shadows", "at", "flags", "models", "plan", "request", "rules",
         "spent", "steps", "stream",
     )  # fmt: skip
 
@@ -68,7 +70,7 @@ class Run:
         clock: Clock,
         at: float,
         stream: bool = False,
-        shadows: bool = True,
+        shadows: Callable[[Mode], bool] = lambda _: True,
     ) -> None:
         self.rules = rules
         self.request = request
@@ -81,6 +83,7 @@ class Run:
         self.models: dict[str, ModelOutcome] = {}
         self.spent = 0.0
         self._fault: CascadeError | None = None
+        self._refused: Ruling | None = None
         self._clock = clock
         limit = rules.policy.budget.deadline_s
         self._deadline = None if limit is None else clock() + limit
@@ -120,20 +123,45 @@ class Run:
             if (not check.tiers or tier.name in check.tiers) and (not check.slices or self.plan.slice in check.slices)
         ]
 
+    def last(self, tier: Tier) -> bool:
+        """Is this the tier after which there is no other?"""
+        return tier is self.plan.tiers[-1]
+
+    def patience(self) -> float:
+        """Seconds that an identical request under way may be waited for."""
+        left, longest = self.left(), self.plan.tiers[-1].timeout
+        return longest if left is None else min(left, longest)
+
     def call(self, tier: Tier, model: Model, deliver: Deliver, max_tokens: int | None = None) -> Call:
         """The next call of this tier. ``BudgetError`` when a ceiling of the user's forbids it."""
-        self._afford(tier, model)
         timeout, left = tier.timeout, self.left()
         if left is not None:
             if left <= 0:
                 raise BudgetError(f"the deadline of {self.rules.policy.budget.deadline_s} s has passed")
             # A cheap tier may use half of what is left: the request must still reach the last one.
-            timeout = min(timeout, left if tier is self.plan.tiers[-1] else left / 2)
-        return self.rules.ladder.call(self.request, self.plan.slice, tier, model, deliver, timeout, max_tokens)
+            timeout = min(timeout, left if self.last(tier) else left / 2)
+        made = self.rules.ladder.call(self.request, self.plan.slice, tier, model, deliver, timeout, max_tokens)
+        self.afford([made], keep_last=not self.last(tier))
+        return made
 
     def signal_call(self, tier: Tier) -> Call:
         """A call whose answer is evidence and nothing else. ``BudgetError`` as for ``call``."""
         return msgspec.structs.replace(self.call(tier, tier, "whole"), purpose="signal")
+
+    def afford(self, calls: list[Call], *, keep_last: bool) -> None:
+        """``BudgetError`` when these calls, and the last tier's after them, would pass the ceiling."""
+        ceiling = self.rules.policy.budget.max_cost_usd
+        if ceiling is None:
+            return
+        ladder, last = self.rules.ladder, self.plan.tiers[-1]
+        needed = sum(map(ladder.estimate, calls))
+        if keep_last:
+            needed += ladder.estimate(ladder.call(self.request, self.plan.slice, last, last, "whole", last.timeout))
+        if self.spent + needed > ceiling:
+            raise BudgetError(
+                f"tier {calls[0].tier!r} would pass the ceiling of {ceiling} USD a request: "
+                f"{self.spent:.6f} spent, about {needed:.6f} more needed"
+            )
 
     def pause(self, tier: Tier, error: UpstreamError, turn: int) -> float | None:
         """Seconds before the next try: what the provider asked for, else doubling with full jitter.
@@ -155,7 +183,7 @@ class Run:
                 outcome="error",
                 tier=tier.name,
                 model=model.model,
-                cost=error.cost if error.cost is not None else (None if error.billed else 0.0),
+                cost=error.cost if error.cost is not None else (0.0 if error.billed is False else None),
                 latency=seconds,
                 billed=error.billed,
                 detail=str(error),
@@ -185,6 +213,7 @@ class Run:
             signals=signals.values if signals is not None else {},
             families=list(signals.families) if signals is not None else None,
             finish_reason=draft.finish_reason,
+            refusal=draft.refusal,
             tool_calls=draft.tool_calls,
             prompt_tokens=draft.usage.prompt_tokens,
             completion_tokens=draft.usage.completion_tokens,
@@ -195,20 +224,30 @@ class Run:
             fingerprint=draft.fingerprint,
         )
 
-    def broken(self, tier: Tier, error: Exception) -> Ruling:
-        """The ruling of a gate that failed itself: the request may not fail with it."""
+    def broken(self, tier: Tier, draft: Draft, checks: list[CheckResult], error: Exception) -> Ruling:
+        """The ruling of a gate that failed itself: the request may not fail with it, nor be cheated."""
         self.flags.append(f"gate broke on {tier.name}: {type(error).__name__}")
-        last = tier is self.plan.tiers[-1]
-        served: Served = "escalated" if last else "accepted"
-        return Ruling(serve=last, served=served, why=f"the gate broke ({type(error).__name__})")
+        why = f"the gate broke ({type(error).__name__})"
+        if not self.last(tier):
+            return Ruling(serve=False, served="accepted", why=why)
+        empty = not (draft.text or draft.tool_calls or draft.refusal)
+        bad = empty or bool(held_against(checks, self.request, last=True))
+        return Ruling(serve=not bad, served="escalated", why=why)
 
-    def blame(self, error: CascadeError) -> None:
-        """Remember the latest reason why no answer was had."""
+    def blame(self, tier: Tier, model: Model, error: CascadeError) -> None:
+        """Remember the latest reason why no answer was had; what was never sent leaves its own step."""
         self._fault = error
+        if not isinstance(error, UpstreamError):
+            self.note(
+                Step(
+                    kind="call", outcome="not sent", tier=tier.name, model=model.model, billed=False, detail=str(error)
+                )
+            )
 
-    def refuse(self, tier: Tier, why: str) -> None:
+    def refuse(self, tier: Tier, ruling: Ruling) -> None:
         """Remember that a draft was had and not served."""
-        self._fault = UpstreamError(f"{tier.name}: {why}", provider=tier.model, billed=True, retryable=False)
+        self._refused = msgspec.structs.replace(ruling, why=f"{tier.name}: {ruling.why}")
+        self._fault = UpstreamError(self._refused.why, provider=tier.model, billed=True, retryable=False)
 
     def exhausted(self) -> CascadeError:
         """The error for a request that nobody answered: the last fault, and all that was billed."""
@@ -232,6 +271,8 @@ class Run:
     def decision(self, served: Served, served_by: str, ruling: Ruling) -> Decision:
         """The one decision that this request leaves behind."""
         made, policy = self.plan, self.rules.policy
+        if served in ("escalated", "failed over") and self._refused is not None:
+            ruling = self._refused  # why the last tier was asked is the evidence against the draft before
         return Decision(
             id=self.request.id,
             at=self.at,
@@ -245,7 +286,7 @@ class Run:
             threshold=ruling.threshold,
             certificate=ruling.certificate,
             audit_probability=audit_probability(policy, served),
-            explore_probability=made.explore_probability,
+            explore_probability=0.0 if served == "cached" else made.explore_probability,
             steps=self.steps,
             flags=[*made.flags, *self.flags],
         )
@@ -292,22 +333,8 @@ class Run:
         except Exception as error:
             self.flags.append(f"planning broke: {type(error).__name__}")
             return Plan(slice=self.request.slice or "", mode=policy.mode, tiers=[policy.last], why="planning broke")
-        if self._shadows or not made.explore_probability:
+        if not made.explore_probability or self._shadows(made.mode):
             return made
         # Known before the coin is thrown, so the probability of being asked today really is zero.
         self.flags.append("shadow ceiling reached")
         return msgspec.structs.replace(made, shadows=[], explore_probability=0.0)
-
-    def _afford(self, tier: Tier, model: Model) -> None:
-        ceiling = self.rules.policy.budget.max_cost_usd
-        if ceiling is None:
-            return
-        ladder, last = self.rules.ladder, self.plan.tiers[-1]
-        needed = ladder.estimate(self.request, tier, model)
-        if tier is not last:
-            needed += ladder.estimate(self.request, last, last)
-        if self.spent + needed > ceiling:
-            raise BudgetError(
-                f"tier {tier.name!r} would pass the ceiling of {ceiling} USD a request: "
-                f"{self.spent:.6f} spent, about {needed:.6f} more needed"
-            )

@@ -217,6 +217,10 @@ class Verdict(Record, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
+RIGHT = 0.5
+"""Graded qualities from here on count as right wherever an answer must be right or wrong."""
+
+
 class ModelOutcome(Record, frozen=True, kw_only=True):
     """What is known of one tier's answer to one request.
 
@@ -232,6 +236,7 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
     signals: dict[str, float] = {}
     families: list[str] | None = None
     finish_reason: str | None = None
+    refusal: str | None = None
     logprobs: list[float] | None = None
     top_logprobs: list[list[float]] | None = None
     tool_calls: list[dict[str, Any]] = []

@@ -542,39 +542,39 @@ price = {{ input = 3.0, output = 6.0 }}
 
 
 @pytest.fixture
-def litellm() -> Iterator[Any]:
-    """The module, and at its end the closing that it leaves to the end of the process."""
+def litellm_closed() -> Iterator[None]:
+    """At its end the closing that litellm leaves to the end of the process."""
     from cascade.transports.hosted import load
 
     module = load()
     from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
-    yield module
+    yield
     background.call(close_litellm_async_clients)
     module.in_memory_llm_clients_cache.flush_cache()
 
 
-def three_answers(policy: Path, server: Server, litellm: Any) -> list[str]:
-    """The three call sites of somebody's program; nothing in it names a provider or a limit."""
-
-    with Cascade.load(policy, store=IN_MEMORY) as cascade, openai_for(server) as client:
+def three_answers(policy: Path, server: Server, claude: AnthropicServer) -> list[Any]:
+    """The three call sites of somebody's program; nothing in it says which provider, or which limit."""
+    with Cascade.load(policy, store=IN_MEMORY) as cascade, openai_for(server) as gpt, claude_for(claude) as other:
+        providers = {"openai": gpt.chat.completions.create, "anthropic": other.messages.create}
 
         @cascade.wrap
         def summarise(text: str, *, model: str) -> Any:
-            return litellm.completion(model=model, messages=[{"role": "user", "content": text}])
+            provider, _, name = model.partition("/")
+            return providers[provider](model=name, max_tokens=9, messages=[{"role": "user", "content": text}])
 
-        wrapped = cascade.client(client)
-        found = [
+        wrapped = cascade.client(gpt)
+        return [
             cascade.completion(messages=ASKED),
             wrapped.chat.completions.create(model="anything", messages=ASKED),
             summarise("What is two and two?"),
         ]
-        assert type(found[1]) is ChatCompletion
-        return [answer.choices[0].message.content for answer in found]
 
 
+@pytest.mark.usefixtures("litellm_closed")
 def test_three_call_sites_switch_provider_and_limit_by_the_policy_file_alone(
-    server: Server, claude: AnthropicServer, litellm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, claude: AnthropicServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
         "OPENAI_API_KEY": "sk-a",
@@ -585,9 +585,12 @@ def test_three_call_sites_switch_provider_and_limit_by_the_policy_file_alone(
         monkeypatch.setenv(name, value)
     policy = tmp_path / "support.toml"
     policy.write_text(POLICY.format(provider="openai", limit="max_completion_tokens"))
-    assert three_answers(policy, server, litellm) == ["four"] * 3
+    first = three_answers(policy, server, claude)
+    assert [answer.choices[0].message.content for answer in first] == ["four"] * 3
     assert (server.count("ok@frontier"), claude.models()) == (3, [])
     policy.write_text(POLICY.format(provider="anthropic", limit="max_tokens"))
-    assert three_answers(policy, server, litellm) == ["four"] * 3
+    *same, message = three_answers(policy, server, claude)
+    assert [answer.choices[0].message.content for answer in same] == ["four"] * 2
+    assert [type(answer) for answer in (first[1], same[1], message)] == [ChatCompletion, ChatCompletion, Message]
     assert (server.count("ok@frontier"), claude.models()) == (3, ["ok@frontier"] * 3)
     assert [body["max_tokens"] for body in claude.asked[:2]] == [64, 64]

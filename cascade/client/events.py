@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from cascade.client.dialect import Native
-from cascade.drivers import spoken
 from cascade.transports.reading import reply_of
+from cascade.transports.streams import spoken
 
 FINISH = {
     "stop": "end_turn",

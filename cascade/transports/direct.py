@@ -41,6 +41,7 @@ class DirectTransport:
     async def complete(self, call: Call) -> Draft:
         """The whole answer. Raises ``UpstreamError``, or ``ConfigError`` for a missing key."""
         target = _target(call.endpoint.base_url)
+        self._sessions.get()  # the first one imports aiohttp, which is no part of the provider's time
         started = time.perf_counter()
         try:
             async with asyncio.timeout(call.timeout), self._post(call, target, stream=False) as response:

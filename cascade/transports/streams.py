@@ -96,6 +96,13 @@ class Assembly:
         return {"object": "chat.completion"} | self._head | {"choices": [choice]}
 
 
+def spoken(chunk: dict[str, Any]) -> bool:
+    """Does this chunk carry anything of an answer, after which no other model may take over?"""
+    choices = chunk.get("choices") or [{}]
+    delta = choices[0].get("delta") or {}
+    return bool(delta.get("content") or delta.get("tool_calls") or delta.get("refusal"))
+
+
 class ChunkStream:
     """An answer under way; see ``cascade.asks.Stream``. The call begins with the first chunk asked for.
 
@@ -144,7 +151,7 @@ class ChunkStream:
             raise self._told(broken(self._provider, "streamed a chunk in no known shape")) from None
         except UpstreamError as error:
             raise self._told(error) from None
-        self._begun = True
+        self._begun = self._begun or spoken(chunk)
         return chunk
 
     def _told(self, error: UpstreamError) -> UpstreamError:

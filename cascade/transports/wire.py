@@ -137,10 +137,10 @@ def loads(data: bytes) -> Any:
         return json.loads(data)
 
 
-OPTIONAL = frozenset(
-    ("audio", "content", "finish_reason", "function_call", "logprobs", "refusal", "role", "service_tier")
-    + ("system_fingerprint", "tool_calls", "usage")
-)
+OPTIONAL = {
+    *("audio", "content", "finish_reason", "function_call", "logprobs", "refusal", "role", "service_tier"),
+    *("system_fingerprint", "tool_calls", "usage"),
+}
 """Members that OpenAI's own client reads as None where the server left them out."""
 
 
