@@ -13,7 +13,7 @@ from pathlib import Path
 from cascade.calibrate import calibrate
 from cascade.ledger import read_outcomes
 from cascade.lock import Lock, load_lock, lock_path, save_lock
-from cascade.policy import load_policy
+from cascade.policyfile import load_policy
 
 ROOT = Path(__file__).parent.parent
 POLICY = ROOT / "policies" / "demo.toml"

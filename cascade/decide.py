@@ -115,7 +115,7 @@ def rule(request: Request, made: Plan, tier: Tier, checks: list[CheckResult], si
     failed = held_against(checks, request, last)
     if failed:
         why = f"check {failed[0].name} failed: {failed[0].detail}".rstrip(": ")
-        return Ruling(serve=False, served=served, why=why, lesser=last and all(c.name in LESSER for c in failed))
+        return Ruling(serve=False, served=served, why=why, lesser=not ruled_out(checks, request, last))
     if last:
         return Ruling(serve=True, served=served, why=made.why)
     key = ROUTED if made.routed else signals.set_name
@@ -159,6 +159,11 @@ def serves(hit: Hit, made: Plan, policy: Policy, gates: Gates) -> bool:
 def held_against(checks: list[CheckResult], request: Request, last: bool) -> list[CheckResult]:
     """The failed checks that count. The last tier may be cut off where the caller asked for it."""
     return [c for c in checks if c.outcome == "fail" and not (last and _asked_for(c, request))]
+
+
+def ruled_out(checks: list[CheckResult], request: Request, last: bool) -> bool:
+    """Will this draft not be served, whatever further checks say?"""
+    return any(not (last and c.name in LESSER) for c in held_against(checks, request, last))
 
 
 def _asked_for(check: CheckResult, request: Request) -> bool:

@@ -27,7 +27,8 @@ from cascade.ladder import Ladder
 from cascade.ledger import Ledger, read_outcomes
 from cascade.lock import Lock, load_lock, lock_path
 from cascade.parts import Parts
-from cascade.policy import Policy, load_policy
+from cascade.policy import Policy
+from cascade.policyfile import load_policy
 from cascade.replay import Replayed, replay, request_of
 from cascade.run import Rules, Run
 from cascade.shipped import shipped

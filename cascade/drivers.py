@@ -150,6 +150,8 @@ async def _live(ask: Call, chunks: Stream, parts: Parts) -> AsyncGenerator[dict[
     except UpstreamError as error:
         error.delivered, error.retryable = begun, error.retryable and not begun
         raise
+    except CascadeError:
+        raise
     except Exception as error:
         fault = parts.broke(ask, error)
         fault.delivered = begun

@@ -26,7 +26,8 @@ from cascade.ledger import Ledger
 from cascade.lock import Lock, load_lock, lock_path
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.parts import Parts
-from cascade.policy import CachePolicy, Policy, load_policy, metadata_read, nearest, store_folder
+from cascade.policy import CachePolicy, Policy, metadata_read, nearest, store_folder
+from cascade.policyfile import load_policy
 from cascade.replies import reply
 from cascade.run import Rules, Run
 from cascade.shadows import Shadows

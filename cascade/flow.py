@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from cascade.asks import Ask, Check, Deliver, Embed, Flow, Go, Keep, Lookup, Measure, Prefix, Spawn, Wait
 from cascade.checks import built_in, silent_failure
-from cascade.decide import UNPLACED, Ruling, held_against, rule, serves, usable
+from cascade.decide import UNPLACED, Ruling, rule, ruled_out, serves, usable
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.paid import paid
@@ -139,7 +139,7 @@ def gate(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
     signals = NOTHING
     try:
         yield from inspect(run, tier, draft, checks)
-        if not run.last(tier) and not held_against(checks, run.request, last=False):
+        if not run.last(tier) and not ruled_out(checks, run.request, last=False):
             signals = yield from sense(run, tier, draft)
         run.examined(tier, draft, checks, signals)
         declared = narrowed(signals, run.rules.policy.signals.sets)
@@ -154,7 +154,7 @@ def inspect(run: Run, tier: Tier, draft: Draft, checks: list[CheckResult]) -> Pa
     """Add the results of all hard checks to ``checks``, which holds them even if one breaks."""
     checks += built_in(run.request, draft)
     for check in run.user_checks(tier):
-        if held_against(checks, run.request, run.last(tier)):
+        if ruled_out(checks, run.request, run.last(tier)):
             return  # the rest may cost, and cannot change the ruling any more
         result: CheckResult = yield Check(name=check.name, request=run.request, draft=draft)
         run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))

@@ -237,6 +237,8 @@ class Run:
     def blame(self, tier: Tier, model: Model, error: CascadeError) -> None:
         """Remember the latest reason why no answer was had; what was never sent leaves its own step."""
         self._fault = error
+        if not self.last(tier):
+            self._refused = Ruling(serve=False, served="accepted", why=f"{tier.name}: {error}")
         if not isinstance(error, UpstreamError):
             self.note(
                 Step(

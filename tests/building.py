@@ -6,7 +6,8 @@ from typing import Any
 
 from cascade.confidence import Scorer
 from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity
-from cascade.policy import Policy, parse_policy
+from cascade.policy import Policy
+from cascade.policyfile import parse_policy
 from cascade.types import Request, Signals
 
 SET = "logprobs+text"

@@ -27,7 +27,7 @@ from cascade.cli.export import moment
 from cascade.demo import in_blocks, live_demo
 from cascade.ledger import Ledger, read_outcomes, write_outcomes
 from cascade.lock import load_lock, lock_path, save_lock
-from cascade.policy import load_policy
+from cascade.policyfile import load_policy
 from cascade.types import ModelOutcome, Outcome
 from tests.misbehaving import Server
 

@@ -11,8 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
-    types errors embedding background local
-    policy asks flights neighbours confidence lock gates checks signals certify intervals prices judge shipped intents
+    types errors embedding background local flights judge shipped
+    policy policyfile asks neighbours confidence lock gates checks signals certify intervals prices intents
     decide ladder run paid flow replay compare fit calibrate ledger cache transports
     shadows parts drivers replies streams callers client wrap engine testing demo
     cli __init__ __main__

@@ -7,13 +7,14 @@ and so on. It is driven by ``testing.scripted`` under a clock of its own, and by
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cascade.asks import Ask, Call, Check, Flow, Go, Keep, Measure, Prefix, Spawn, Wait
@@ -223,7 +224,8 @@ def comparable(decision: Decision) -> dict[str, Any]:
     prices = [None if step.kind == "check" else step.cost for step in decision.steps]
     bare = msgspec.structs.replace
     steps = [bare(step, latency=0.0, cost=price) for step, price in zip(decision.steps, prices, strict=True)]
-    found = msgspec.to_builtins(msgspec.structs.replace(decision, at=0.0, steps=steps, flags=[]))
+    why = re.sub(r"\d+\.\d+ USD", "USD", decision.why)  # an error's total has the checks in it
+    found = msgspec.to_builtins(msgspec.structs.replace(decision, at=0.0, steps=steps, flags=[], why=why))
     return found  # type: ignore[no-any-return]
 
 
@@ -388,6 +390,7 @@ def test_what_breaks_on_a_tier_can_be_read_in_the_decision(world: World) -> None
         assert not isinstance(given_, ConfigError) or "KEY is not set" in said
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much])  # most worlds do not escalate past a draft
 @given(worlds())
 def test_an_escalated_decision_says_why_the_cheaper_draft_was_not_served(world: World) -> None:
     driven = by_hand(world)

@@ -10,7 +10,8 @@ import pytest
 from cascade.gates import Gates
 from cascade.ladder import Ladder
 from cascade.lock import load_lock, lock_path
-from cascade.policy import Policy, load_policy
+from cascade.policy import Policy
+from cascade.policyfile import load_policy
 from cascade.prices import price_of
 
 FOLDER = Path(__file__).parent.parent / "policies"

@@ -56,5 +56,5 @@ def test_the_replayed_demo_runs_from_the_wheel_and_says_the_same_as_here(install
 def test_init_writes_a_policy_that_loads(installed: Path, tmp_path: Path) -> None:
     """The templates travel along."""
     run(installed / "env/bin/cascade", "init", "support", cwd=tmp_path)
-    code = "from cascade.policy import load_policy; print(load_policy('support.toml').name)"
+    code = "from cascade.policyfile import load_policy; print(load_policy('support.toml').name)"
     assert run(installed / "env/bin/python", "-c", code, cwd=tmp_path).stdout.strip() == "support"

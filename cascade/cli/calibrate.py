@@ -36,7 +36,7 @@ def calibrate(
     from cascade import calibrate as calibration
     from cascade.ledger import read_outcomes
     from cascade.lock import lock_path, save_lock
-    from cascade.policy import load_policy
+    from cascade.policyfile import load_policy
 
     file = policy_file(policy)
     loaded = load_policy(file)

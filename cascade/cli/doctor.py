@@ -116,7 +116,7 @@ def _embedder() -> Finding:
 def _policy(given: Path | None) -> Iterator[Finding]:
     """What concerns the policy that is meant, if there is one."""
     from cascade.lock import load_lock, lock_path
-    from cascade.policy import load_policy
+    from cascade.policyfile import load_policy
 
     try:
         file = policy_file(given)

@@ -38,7 +38,7 @@ def init(
 
     JSON: `policy` (the file), `template`, `next` (commands to go on with).
     """
-    from cascade.policy import parse_policy
+    from cascade.policyfile import parse_policy
     from cascade.shipped import shipped
 
     file = Path(name or template.value)

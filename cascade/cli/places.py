@@ -56,7 +56,8 @@ def opened(policy: Path | None, store: Path | None) -> Iterator[tuple[Ledger, Po
     ``ConfigError`` where no ledger is: reading never makes one.
     """
     from cascade.ledger import Ledger
-    from cascade.policy import load_policy, store_folder
+    from cascade.policy import store_folder
+    from cascade.policyfile import load_policy
 
     file = policy if store is not None else policy_file(policy)
     loaded = load_policy(file) if file is not None else None

@@ -1,0 +1,44 @@
+"""Benchmarks of this project: ``python -m benchmarks speed``.
+
+Results go to ``benchmarks/results/``, progress to stderr, and ``--json`` to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import msgspec
+
+
+def say(line: str) -> None:
+    """Progress, for whoever watches."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    """Measure, write both files, print one of them."""
+    from benchmarks.speed import bars, report, rounds
+
+    found = rounds.measure(arguments.rounds, say)
+    judged = bars.judge(found.figures)
+    made = report.document(found, judged, arguments.rounds, "python -m benchmarks speed")
+    page = report.markdown(made, judged)
+    report.write(made, page)
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
+def main() -> None:
+    """One subcommand a kind of benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="KIND")
+    asked = commands.add_parser("speed", help="what a request, a hit and an import cost, beside peers and floors")
+    asked.add_argument("--rounds", type=int, default=15, help="interleaved rounds (default: 15)")
+    asked.add_argument("--json", action="store_true", help="print speed.json instead of the table")
+    asked.set_defaults(run=speed)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What importing costs: each statement in a process of its own, again and again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+STATEMENTS = ("import pydantic", "import cascade", "from cascade import Cascade")
+HEAVY = ("sklearn", "scipy", "litellm", "starlette", "fastapi", "uvicorn", "flask", "django", "tornado")
+"""What must not come along: fitting, providers' clients, web frameworks."""
+
+_PROGRAM = """
+import sys, time
+began = time.process_time()
+{statement}
+spent = time.process_time() - began
+status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+names = {{name.partition(".")[0] for name in sys.modules}}
+import json
+print(json.dumps([spent * 1e3, int(status["VmRSS"].split()[0]) / 1024, len(sys.modules), sorted(names & set({heavy}))]))
+"""
+
+
+class Import(NamedTuple):
+    """CPU milliseconds, resident megabytes of the whole process, modules loaded, heavy ones among them."""
+
+    cpu: float
+    rss: float
+    modules: int
+    heavy: list[str]
+
+
+def imported(statement: str, env: Mapping[str, str] | None = None) -> Import:
+    """Run the statement in a new interpreter."""
+    program = _PROGRAM.format(statement=statement, heavy=HEAVY)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)  # noqa: S603  our own program
+    return Import(*msgspec.json.decode(done.stdout))
