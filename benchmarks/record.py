@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import gzip
 import time
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -25,11 +24,12 @@ import msgspec
 
 from cascade.judge import matches
 from cascade.local import Served, serve, weights
+from cascade.policyfile import load_policy
 
 from .questions import Question, fingerprint, questions
 
 RECORDINGS = Path(__file__).parent / "recordings"
-PROMPTS = Path(__file__).parent.parent / "policies" / "demo-prompts.toml"
+POLICY = Path(__file__).parent.parent / "policies" / "demo.toml"
 MOST_TOKENS = {"main": 256, "draws": 64}
 TOP = 5
 DRAWS = 5
@@ -110,8 +110,8 @@ class Job(NamedTuple):
 
 @cache
 def better_prompts() -> dict[str, str]:
-    """The better prompt of every slice."""
-    return tomllib.loads(PROMPTS.read_text())
+    """The better prompt of every slice, as the demo's policy has it."""
+    return load_policy(POLICY).tier("cheap-guided").prompts
 
 
 def cost(price: Price, prompt_tokens: int, completion_tokens: int) -> float:
@@ -122,7 +122,7 @@ def cost(price: Price, prompt_tokens: int, completion_tokens: int) -> float:
 def body(job: Job, kind: Kind, draw: int) -> dict[str, Any]:
     """The request, as OpenAI's dialect has it."""
     question = job.question
-    system = better_prompts()[question.slice].strip() if job.tier.guided else question.system
+    system = better_prompts()[question.slice] if job.tier.guided else question.system
     asked = {
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": question.query}],
         "max_tokens": MOST_TOKENS[kind],

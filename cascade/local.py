@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
+from importlib import import_module
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
@@ -267,7 +268,7 @@ def run(path: str, threads: int, context: int) -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever llama.cpp prints must not mix with what the parent reads
     try:
-        import xllamacpp  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
+        xllamacpp = import_module("xllamacpp")  # not every type checker finds its compiled names
     except ImportError:
         print(EXTRA, file=out)
         return

@@ -22,7 +22,7 @@ def test_the_demo_block_is_what_the_demo_prints() -> None:
     shown = block.strip().removeprefix("```text").removesuffix("```").strip("\n")
     env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
     done = subprocess.run(
-        [sys.executable, "-m", "cascade.cli", "demo"], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "cascade", "demo"], cwd=ROOT, env=env, capture_output=True, text=True, check=True
     )
     printed = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
     assert printed == shown

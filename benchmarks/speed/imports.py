@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-STATEMENTS = ("import pydantic", "import cascade", "from cascade import Cascade")
+STATEMENTS = ("import pydantic", "from pydantic import BaseModel", "import cascade", "from cascade import Cascade")
+"""Both packages resolve their names late, so the first of each pair is not all that a user pays."""
+
 HEAVY = ("sklearn", "scipy", "litellm", "starlette", "fastapi", "uvicorn", "flask", "django", "tornado")
 """What must not come along: fitting, providers' clients, web frameworks."""
 

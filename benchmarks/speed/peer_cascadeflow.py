@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
@@ -13,10 +12,10 @@ from typing import Any
 from benchmarks.speed import turns
 from benchmarks.speed.setting import ANSWER, LOGPROBS, UNSURE, USAGE, question
 
-os.environ["OPENAI_API_KEY"] = "none"
 logging.disable(logging.CRITICAL)
 
 from cascadeflow import CascadeAgent, ModelConfig  # noqa: E402  after its log is quiet
+from cascadeflow.providers import PROVIDER_REGISTRY  # noqa: E402
 from cascadeflow.providers.base import BaseProvider, ModelResponse  # noqa: E402
 
 
@@ -31,13 +30,13 @@ class Ready(BaseProvider):  # type: ignore[misc]
         return ModelResponse(
             content=ANSWER,
             model=model,
-            provider="openai",
+            provider="custom",
             cost=1e-4,
             tokens_used=sum(USAGE.values()),
             confidence=self._confidence,
             tokens=[" word"] * len(self._logprobs),
             logprobs=self._logprobs,
-            metadata=USAGE,
+            metadata=dict(USAGE),
         )
 
     async def _stream_impl(self, *_: Any, **__: Any) -> Any:
@@ -51,7 +50,7 @@ class Ready(BaseProvider):  # type: ignore[misc]
         return True
 
 
-def agent(provider: str = "openai", **where: str) -> Any:
+def agent(provider: str, **where: str) -> Any:
     """An agent of two models, as its own README makes one."""
     models = [("gpt-4o-mini", 0.000375), ("gpt-4o", 0.00562)]
     return CascadeAgent(models=[ModelConfig(name, provider=provider, cost=cost, **where) for name, cost in models])
@@ -59,11 +58,8 @@ def agent(provider: str = "openai", **where: str) -> Any:
 
 def with_ready(logprobs: list[float], confidence: float) -> Any:
     """An agent whose models answer at once."""
-    made = agent()
-    ready = Ready(logprobs, confidence)
-    made.providers["openai"] = ready
-    made.model_providers = dict.fromkeys(made.model_providers, ready)
-    return made
+    PROVIDER_REGISTRY["custom"] = lambda **_: Ready(logprobs, confidence)
+    return agent("custom")
 
 
 def case(made: Any, accepted: bool, loop: asyncio.AbstractEventLoop) -> Callable[[], Awaitable[Any]]:
