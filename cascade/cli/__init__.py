@@ -2,9 +2,9 @@
 
 Exit status of every command: 0 done; 1 the answer is no (nothing certified, a doctor's finding that
 would make a request fail); 2 the command or the configuration is wrong; 3 a provider failed; 4 a
-ceiling of the user's was reached; 70 a fault of cascade's own; 130 interrupted. Errors are one line on stderr; with
-``CASCADE_DEBUG=1`` the traceback stands above it. With ``--json`` stdout holds one JSON object, whose
-fields the command's ``--help`` names, and nothing else.
+ceiling of the user's was reached; 70 a fault of cascade's own; 130 interrupted. Errors are one line
+on stderr; with ``CASCADE_DEBUG=1`` the traceback stands above it. With ``--json`` stdout holds one JSON
+object, whose fields the command's ``--help`` names, and nothing else.
 
 What a command needs is imported when it runs, so that ``--help`` answers at once.
 """
@@ -26,6 +26,7 @@ from cascade.cli.explain import explain
 from cascade.cli.export import export
 from cascade.cli.init import init
 from cascade.cli.printing import failed
+from cascade.cli.schema import schema
 
 
 class Commands(TyperGroup):
@@ -59,7 +60,7 @@ app = typer.Typer(
 
 PANELS: dict[str, list[Callable[..., None]]] = {
     "Commands": [demo, init, ask, calibrate],
-    "Looking closer": [explain, export, doctor],
+    "Looking closer": [explain, export, doctor, schema],
 }
 for _panel, _commands in PANELS.items():
     for _command in _commands:
