@@ -36,7 +36,12 @@ def portal() -> BlockingPortal:
 
 def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run a coroutine function on the background loop and wait for its result."""
-    return portal().call(work, *args)
+    under_way = start(work, *args)
+    try:
+        return under_way.result()
+    except BaseException:  # an interrupted caller waits no longer, and neither does the work
+        under_way.cancel()
+        raise
 
 
 def start(work: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:

@@ -260,7 +260,11 @@ def _blank(draft: Draft) -> bool:
     """No tool call, no refusal, and not one visible character (zero-width ones are not)."""
     if draft.tool_calls or draft.refusal:
         return False
-    return not any(c.isprintable() and not c.isspace() for c in draft.text)
+    # The first character decides almost always; the generator costs more than all it looks at.
+    text = draft.text
+    if text[:1].isalnum():
+        return False
+    return not any(c.isprintable() and not c.isspace() for c in text)
 
 
 def _cut_off(draft: Draft) -> bool:

@@ -62,12 +62,11 @@ class Scorer(Record, frozen=True, kw_only=True):
         values = signals.values
         total = self.intercept
         for name, mean, scale, weight in zip(self.features, self.means, self.scales, self.weights, strict=True):
-            if name.startswith(SLICE_FEATURE):
+            value = values.get(name)
+            if value is None:
+                if not name.startswith(SLICE_FEATURE):
+                    return None
                 value = 1.0 if name == SLICE_FEATURE + slice_name else 0.0
-            elif name in values:
-                value = values[name]
-            else:
-                return None
             total += weight * (value - mean) / scale
         return total if math.isfinite(total) else None
 

@@ -234,6 +234,8 @@ def _missing_context(request: Request, declared: Slice | None) -> list[str]:
 
 def _least_tier(request: Request, policy: Policy, slice_name: str) -> Tier | None:
     """The dearest tier that any stakes rule demands; the cheaper ones are then not asked."""
+    if not policy.stakes:
+        return None
     named = [rule_.tier for rule_ in policy.stakes if matches(rule_.when, request, slice_name)]
     return max((policy.tier(name) for name in named), key=policy.tiers.index, default=None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,6 +46,9 @@ class WordLlamaEmbedder:
     dimensions = 256
 
     def __init__(self) -> None:
+        # Here, because with it come e-mail, zip and CSV: a tenth of what importing the engine costs.
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             self.name = f"wordllama-{version('wordllama')}-{_CONFIG}-{self.dimensions}"
         except PackageNotFoundError as error:

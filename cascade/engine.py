@@ -155,7 +155,7 @@ class Cascade:
         return Request(
             id=new_id(),
             messages=list(messages),
-            params={key: value for key, value in (params or {}).items() if key != "model"},
+            params={key: value for key, value in params.items() if key != "model"} if params else {},
             slice=slice,
             tenant=tenant,
             metadata=dict(metadata or {}),
@@ -252,7 +252,9 @@ def _answered(found: Answer | float) -> Answer:
 
 
 def _refuse_odd_messages(messages: Any) -> None:
-    fits = isinstance(messages, list) and messages and all(isinstance(m, dict) and "role" in m for m in messages)
+    fits = isinstance(messages, list) and bool(messages)
+    for message in messages if fits else ():
+        fits = fits and isinstance(message, dict) and "role" in message
     if not fits:
         raise ConfigError(
             "messages must be a list of at least one {'role': ..., 'content': ...}, as for OpenAI; "

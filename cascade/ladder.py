@@ -92,7 +92,10 @@ def messages_for(tier: Tier, slice_name: str, messages: list[Message]) -> list[M
 
 def _limit(params: dict[str, Any]) -> dict[str, Any] | None:
     """The limit on the answer's length among some parameters, under the name it was given."""
-    return next(({key: params[key]} for key in LENGTH_LIMITS if params.get(key)), None)
+    for key in LENGTH_LIMITS if params else ():
+        if params.get(key):
+            return {key: params[key]}
+    return None
 
 
 def _endpoint(tier: Tier, model: Model, logprobs: bool, priced: bool) -> Endpoint:

@@ -106,7 +106,7 @@ class Parts:
 
     def wait_here(self, ask: Ask | Join) -> Any:
         """``wait`` for a thread without an event loop; only what needs one goes to the background loop."""
-        if isinstance(ask, Check | Measure):
+        if isinstance(ask, (Check, Measure)):
             return self.perform(ask)
         here = getattr(self.transport, "complete_here", None)
         if here is None or not isinstance(ask, Call):

@@ -65,6 +65,7 @@ HEDGING_PHRASES = tuple(
     for phrase in ("not sure", "dont know", "not certain", "i think", "i believe", "could be", "may be",
                    "it seems", "it appears", "as far as i know", "hard to say", "it depends")
 )  # fmt: skip
+_PHRASE_ENDS = frozenset(phrase.split()[-1] for phrase in HEDGING_PHRASES)
 
 VERBAL_INSTRUCTION = "End with a line of its own that says how likely your answer is to be right, as 'Confidence: N%'."
 """What to put into a prompt so that the family ``verbal`` is there to be measured."""
@@ -120,7 +121,8 @@ def narrowed(signals: Signals, declared: Iterable[Collection[str]]) -> Signals:
     present = set(signals.families)
     for families in declared:
         if present.issuperset(families):
-            return Signals(values=signals.values, families=tuple(sorted(set(families))))
+            read = set(families)
+            return signals if read == present else Signals(values=signals.values, families=tuple(sorted(read)))
     return signals
 
 
@@ -195,7 +197,7 @@ def _text(request: Request, draft: Draft) -> dict[str, float]:
     words = body.replace(_CURLY_APOSTROPHE, b"").translate(_LOWER, _PUNCTUATION).split()
     count = len(words)
     hedges = sum(map(HEDGES.__contains__, words))
-    if count > 1:
+    if count > 1 and not _PHRASE_ENDS.isdisjoint(words):
         joined = b" %b " % b" ".join(words)
         hedges += sum(map(joined.count, HEDGING_PHRASES))
     distinct = len(set(zip(words, words[1:], words[2:], strict=False))) if count > 2 else 1

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from cascade.drivers import drive_sync
 from cascade.engine import IN_MEMORY, Cascade
@@ -58,7 +58,7 @@ def live(world: World) -> Outcome:
     return outcome
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(worlds())
 def test_a_ledger_row_replays_to_the_decision_that_it_records(world: World) -> None:
     """Where every call was answered at the first try: what a fault cost is not in an answer."""

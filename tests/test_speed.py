@@ -69,8 +69,8 @@ def test_importing_the_engine_stays_small_and_brings_nothing_heavy(costs: dict[s
     engine = costs["from cascade import Cascade"]
     assert engine.rss < 50.0
     assert not engine.heavy
-    # Half of it is pydantic's models, which the other statement loads too; numpy by mistake would make it 3.
-    assert engine.cpu <= 2.5 * costs["from pydantic import BaseModel"].cpu
+    # Half of it is pydantic's models, which the other statement loads too; numpy by mistake would make it 4.
+    assert engine.cpu <= 3.0 * costs["from pydantic import BaseModel"].cpu
 
 
 def test_an_exact_hit_is_answered_within_its_bar(
@@ -116,7 +116,13 @@ def test_a_bar_is_judged_round_by_round_and_what_is_missing_is_not_met() -> None
     figures = {"ours": {"wall": [10.0, 30.0, 10.0]}, "other": {"wall": [20.0, 60.0, 20.0]}}
     found = bars.judge(figures, asked)
     assert [row.reached for row in found] == [0.5, 2.0, -10.0, 10.0, None]
-    assert [row.met for row in found] == [True, False, True, True, None]
+    assert [row.met for row in found] == ["yes", "missed", "yes", "yes", "not measured"]
+
+
+def test_a_bar_that_only_the_best_round_reaches_is_not_met() -> None:
+    asked = (bars.Bar("a", "at most", 10.0, "wall", "ours"),)
+    (found,) = bars.judge({"ours": {"wall": [9.0, 11.0, 12.0]}}, asked)
+    assert (found.met, found.reached, found.best) == ("best round only", 11.0, 9.0)
 
 
 def test_every_bar_has_a_row_on_the_page_and_a_missed_one_says_so() -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -24,8 +24,9 @@ WORKERS = {
 }
 
 WARM = 30
-TURNS = {"litellm": 8, "cascadeflow,": 20, "direct": 60, "aiohttp": 60, "httpx": 60, "part": 500, "hit": 400}
-"""Requests of one turn by how the case's name begins; 150 for all others. About 50 ms each."""
+TURNS = {"litellm": 4, "cascadeflow,": 12, "direct": 40, "aiohttp": 60, "httpx": 40, "part": 500, "hit": 400}
+"""Requests of one turn by how the case's name begins; 150 for all others. About 20 ms each, so that those
+who are compared take their turns within one mood of the machine."""
 
 Figures = dict[str, dict[str, list[float]]]
 """Case, then measure, then one value a round. ``wall``, ``thread`` and ``process`` are microseconds a
@@ -61,8 +62,11 @@ def stub(env: Mapping[str, str]) -> Iterator[str]:
             server.stdin.close()
 
 
-def measure(rounds: int, say: Say) -> Measured:
-    """Run every case of every worker in each round; the order turns round from one to the next."""
+def measure(rounds: int, say: Say, together: Sequence[str] = ()) -> Measured:
+    """Run every case of every worker in each round; the order turns round from one to the next.
+
+    ``together`` lists cases whose turns follow one another, whichever worker's they are.
+    """
     found, env = Measured(defaultdict(lambda: defaultdict(list)), {}, {}), environment()
     with ExitStack() as stack:
         address = stack.enter_context(stub(env))
@@ -79,12 +83,14 @@ def measure(rounds: int, say: Say) -> Measured:
                 continue
             workers.append(worker)
             found.versions.update(worker.about)
+        place = {case: i for i, case in enumerate(together)}
         cases = [(worker, case) for worker in workers for case in worker.cases]
+        cases.sort(key=lambda it: place.get(it[1], len(place)))
         for worker, case in cases:
             worker.take(case, min(WARM, turn(case)))
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
-            for worker, case in cases if number % 2 else cases[::-1]:
+            for worker, case in cases[::-1] if number % 2 else cases:
                 for clock, value in worker.take(case, turn(case))._asdict().items():
                     found.figures[case][clock].append(value)
     _measure_imports(rounds, found.figures, env, say)
