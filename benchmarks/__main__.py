@@ -1,4 +1,4 @@
-"""Benchmarks of this project: ``python -m benchmarks speed``.
+"""Benchmarks of this project, each a subcommand.
 
 Results go to ``benchmarks/results/``, progress to stderr, and ``--json`` to stdout.
 """

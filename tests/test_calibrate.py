@@ -169,7 +169,7 @@ def test_rows_without_a_label_or_a_split_take_no_part() -> None:
 
 def test_what_serving_would_not_serve_is_no_evidence_for_serving() -> None:
     """A draft that failed the user's check and a request whose stakes forbid the tier."""
-    rows, _, _ = made()
+    rows = population(0, fit=1000, certify=2000)
     policy = policy_of(
         target={"max_error": 0.2}, preroute={"enabled": False}, checks=[{"name": "mine"}],
         stakes=[{"when": {"stakes": "high"}, "tier": "frontier"}],

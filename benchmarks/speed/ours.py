@@ -20,6 +20,7 @@ import httpx
 
 from benchmarks.speed import turns
 from benchmarks.speed.setting import QUESTION, engine, messages
+from cascade.cache import Cache
 from cascade.engine import IN_MEMORY, Cascade
 from cascade.replies import reply
 from cascade.types import Answer
@@ -43,7 +44,7 @@ def gate_cases(store: Path) -> dict[str, turns.Case]:
 
     return {
         "accepted": _asynchronous(accepts),
-        "accepted, sync": lambda: accepts.completion(messages()),
+        "accepted, sync": _synchronous(accepts),
         "escalated": _asynchronous(escalates),
         "provider": provider,
     }
@@ -57,7 +58,7 @@ def hit_cases(store: Path) -> dict[str, turns.Case]:
         _expect(each.completion(REPEATED, temperature=0), "cached")
 
     def from_disk() -> Any:
-        kept.parts.cache._front.clear()  # as for the first hit of a process
+        _forget_front(kept)
         return kept.completion(REPEATED, temperature=0)
 
     return {
@@ -74,14 +75,14 @@ def _hit_parts(memory: Cascade, kept: Cascade) -> dict[str, turns.Case]:
     """What a hit is made of, each by itself."""
     request = kept.request(REPEATED, params={"temperature": 0})
     cache, decided = kept.parts.cache, kept.completion(REPEATED, temperature=0).cascade
-    hit = cache.lookup(request) if cache is not None else None
     assert cache is not None
+    hit = cache.lookup(request)
     assert hit is not None
     answer, run = Answer(draft=hit.draft, decision=decided), kept.run(request)
     outcome = run.outcome(decided)
 
     def from_disk() -> Any:
-        cache._front.clear()
+        _forget_front(kept)
         return cache.lookup(request)
 
     return {
@@ -107,13 +108,17 @@ def server_cases(store: Path, address: str, loop: asyncio.AbstractEventLoop) -> 
         _expect(cascade.completion(messages()), "accepted")
         cases |= {
             f"direct, {body}": _asynchronous(cascade),
-            f"direct, {body}, sync": lambda cascade=cascade: cascade.completion(messages()),
-            f"aiohttp, {body}": _raw(session, base, body),
-            f"httpx, {body}, sync": lambda base=base, body=body: client.post(
-                f"{base}/chat/completions", json=_payload(body)
-            ).json(),
+            f"direct, {body}, sync": _synchronous(cascade),
+            f"aiohttp, {body}": _aiohttp(session, base, body),
+            f"httpx, {body}, sync": _httpx(client, base, body),
         }
     return cases
+
+
+def _forget_front(cascade: Cascade) -> None:
+    """Make the next hit the first one of a process, which finds its row on the disk only."""
+    assert isinstance(cascade.parts.cache, Cache)
+    cascade.parts.cache._front.clear()
 
 
 def _asynchronous(cascade: Cascade, repeated: bool = False) -> Callable[[], Awaitable[Any]]:
@@ -130,12 +135,20 @@ def _asynchronous(cascade: Cascade, repeated: bool = False) -> Callable[[], Awai
     return ask
 
 
-def _raw(session: aiohttp.ClientSession, base: str, body: str) -> Callable[[], Awaitable[Any]]:
+def _synchronous(cascade: Cascade) -> turns.Case:
+    return lambda: cascade.completion(messages())
+
+
+def _aiohttp(session: aiohttp.ClientSession, base: str, body: str) -> Callable[[], Awaitable[Any]]:
     async def ask() -> Any:
         async with session.post(f"{base}/chat/completions", json=_payload(body)) as response:
             return await response.json()
 
     return ask
+
+
+def _httpx(client: httpx.Client, base: str, body: str) -> turns.Case:
+    return lambda: client.post(f"{base}/chat/completions", json=_payload(body)).json()
 
 
 def _expect(answer: Any, served: str) -> None:

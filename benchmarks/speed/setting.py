@@ -64,7 +64,7 @@ def ready() -> Ready:
     """Two models: the cheap one with 40 log-probabilities, the last one without, as it is asked."""
     from cascade.types import Draft, Usage
 
-    given = {"text": ANSWER, "finish_reason": "stop", "usage": Usage(**USAGE), "cost": 1e-4}
+    given: dict[str, Any] = {"text": ANSWER, "finish_reason": "stop", "usage": Usage(**USAGE), "cost": 1e-4}
     cheap = Draft(tier="cheap", model="small", logprobs=LOGPROBS, **given)
     return Ready({"cheap": cheap, "strong": Draft(tier="strong", model="large", **given)})
 

@@ -23,14 +23,15 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 def body(logprobs: bool) -> bytes:
     """A chat completion in OpenAI's shape."""
-    choice = {
+    choice: dict[str, Any] = {
         "index": 0,
         "message": {"role": "assistant", "content": ANSWER},
         "finish_reason": "stop",
         "logprobs": None,
     }
     if logprobs:
-        choice["logprobs"] = {"content": [{"token": " word", "logprob": value} for value in LOGPROBS]}
+        token = {"token": " word", "bytes": list(b" word"), "top_logprobs": []}
+        choice["logprobs"] = {"content": [token | {"logprob": value} for value in LOGPROBS], "refusal": None}
     answer = {
         "id": "chatcmpl-stub",
         "object": "chat.completion",
