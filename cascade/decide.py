@@ -11,10 +11,11 @@ import hashlib
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 from cascade.gates import ROUTED, Gates
 from cascade.policy import Fallback, Policy, Slice, Tier, When
-from cascade.types import CheckResult, Confidence, Hit, Mode, Record, Request, Served, Signals
+from cascade.types import CheckResult, Confidence, Draft, Hit, Mode, Record, Request, Served, Signals
 
 LESSER = ("refusal", "truncated")
 """Failed checks of the last tier that leave an answer the caller would have had without us.
@@ -65,6 +66,15 @@ class Ruling(Record, frozen=True, kw_only=True):
     confidence: Confidence | None = None
     threshold: float | None = None
     certificate: str | None = None
+
+
+class Choice(NamedTuple):
+    """A draft that is to be served, by whom it is called served, and the ruling that serves it."""
+
+    tier: str
+    served: Served
+    draft: Draft
+    ruling: Ruling
 
 
 def coin(salt: str, purpose: str, request_id: str) -> float:

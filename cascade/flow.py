@@ -12,33 +12,21 @@ I/O and know no clock but the run's. Live traffic, replay, benchmarks and tests 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from cascade.asks import Ask, Check, Deliver, Embed, Flow, Go, Keep, Lookup, Measure, Prefix, Spawn, Wait
 from cascade.checks import built_in, silent_failure
-from cascade.decide import UNPLACED, Ruling, rule, ruled_out, serves, usable
+from cascade.decide import UNPLACED, Choice, Ruling, rule, ruled_out, serves, usable
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.paid import paid
 from cascade.policy import Model, Tier
 from cascade.run import Run
-from cascade.signals import extend, measure, narrowed
+from cascade.signals import NO_SIGNALS, extend, measure, narrowed
 from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Served, Signals, Step
 
 T = TypeVar("T")
 Part = Generator[Ask, Any, T]
-
-
-NOTHING = Signals(values={}, families=())
-
-
-class Choice(NamedTuple):
-    """A draft that is to be served, and the ruling that serves it."""
-
-    tier: str
-    served: Served
-    draft: Draft
-    ruling: Ruling
 
 
 def answer(run: Run) -> Flow:
@@ -136,7 +124,7 @@ def gate(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
     What breaks in here rejects a cheap draft; the last tier's is ruled on by its hard checks alone.
     """
     checks: list[CheckResult] = []
-    signals = NOTHING
+    signals = NO_SIGNALS
     try:
         yield from inspect(run, tier, draft, checks)
         if not run.last(tier) and not ruled_out(checks, run.request, last=False):

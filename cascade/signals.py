@@ -84,6 +84,9 @@ _CURLY_APOSTROPHE = "\u2019".encode()
 _VERBAL = re.compile(r"\W*confidence\W{1,6}(\d{1,3}(?:\.\d{1,9})?)\s*%\W*", re.IGNORECASE)
 
 
+NO_SIGNALS = Signals(values={}, families=())
+
+
 def measure(request: Request, draft: Draft, wanted: Container[str] = FREE) -> Signals:
     """The free families of a draft, as far as they are wanted and there. Never raises.
 

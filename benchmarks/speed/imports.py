@@ -20,10 +20,16 @@ import sys, time
 began = time.process_time()
 {statement}
 spent = time.process_time() - began
-status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
-names = {{name.partition(".")[0] for name in sys.modules}}
+names = sorted({{name.partition(".")[0] for name in sys.modules}} & set({heavy}))
+count = len(sys.modules)
+try:
+    with open("/proc/self/status") as lines:
+        kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+except OSError:  # macOS, which counts in bytes
+    import resource
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 import json
-print(json.dumps([spent * 1e3, int(status["VmRSS"].split()[0]) / 1024, len(sys.modules), sorted(names & set({heavy}))]))
+print(json.dumps([spent * 1e3, kilobytes / 1024, count, names]))
 """
 
 

@@ -94,7 +94,7 @@ def markdown(made: dict[str, Any], judged: Sequence[Judged]) -> str:
         f"{on['system']}, Python {on['python']}, load {' '.join(map(str, on['load']))} at the end. {versions}.",
         METHOD,
     ]
-    missing = [f"Not measured: {name} ({why})." for name, why in made["missing"].items()]
+    missing = [f"Not measured: {name} ({why}).\n" for name, why in made["missing"].items()]
     rows = [_row(row) for row in judged]
     table = [
         "| what | measured by | ours | beside | reached | asked for | met |",
@@ -116,7 +116,7 @@ def _row(row: Judged) -> str:
         "at most": f"at most {bar.limit:g} {unit}",
     }[bar.kind]
     ratio = bar.kind in ("times", "faster")
-    reached = "" if row.reached is None else f"{row.reached:.2f}" if ratio else _number(row.reached, unit)
+    reached = "" if row.reached is None else f"{row.reached:.3g}" if ratio else _number(row.reached, unit)
     if row.best is not None and UNITS[bar.measure] != "modules":
         reached += f" (best {_number(row.best, unit)})"
     met = "**missed**" if row.met == "missed" else row.met
