@@ -18,11 +18,18 @@ from cascade.types import Answer, Decision, Draft
 class Reply(Completion):
     """A chat completion in OpenAI's shape; ``cascade`` is the ``Decision`` that served it."""
 
-    __slots__ = ("cascade",)
+    __slots__ = ("_draft", "cascade")
 
-    def __init__(self, source: bytes | dict[str, Any], decision: Decision) -> None:
-        super().__init__(source)
+    def __init__(self, source: bytes | Draft, decision: Decision) -> None:
+        super().__init__(source if isinstance(source, bytes) else b"")
+        self._draft = source if isinstance(source, Draft) else None
         self.cascade = decision
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole answer in OpenAI's shape, not a copy; put together when first looked into."""
+        if not self._data and self._draft is not None:
+            self._data = completion_of(self._draft, self.cascade.id)
+        return super().to_dict()
 
 
 class Chunk(Completion):
@@ -38,7 +45,7 @@ def reply(answer: Answer) -> Any:
         return _decided(raw, answer.decision)
     if isinstance(raw, Completion):
         return Reply(raw.body, answer.decision)
-    return Reply(completion_of(answer.draft, answer.decision.id), answer.decision)
+    return Reply(answer.draft, answer.decision)
 
 
 def completion_of(draft: Draft, request_id: str) -> dict[str, Any]:

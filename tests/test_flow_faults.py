@@ -137,3 +137,27 @@ def test_a_lookup_comes_first_and_costs_nothing() -> None:
     driven = by_hand(simple())
     assert isinstance(driven.seen[0], Lookup)
     assert [step.kind for step in driven.kept()[0].steps] == ["call"]
+
+
+def test_a_fault_that_a_second_try_cannot_mend_is_not_tried_again() -> None:
+    """A rejected key stays rejected: one call, then the next tier."""
+    policy = policy_of(tier("cheap", retries=3), tier("frontier"), cache={"enabled": False})
+    world = World(policy, lock_of(policy), {"cheap-model": ["rejected", "rejected", "rejected"], "frontier-model": ["good"]})
+    driven = by_hand(world)
+    assert isinstance(driven.ended, Answer)
+    assert [call.tier for call in driven.calls()] == ["cheap", "frontier"]
+
+
+def test_a_stored_answer_sends_no_shadow_off() -> None:
+    """Nothing was asked for it, so nothing can be learned beside it; its logged probability is zero."""
+    policy = policy_of(mode="observe", cache={"max_temperature": 1.0})
+    world = World(policy, None, {"cheap-model": ["good"], "frontier-model": ["good"]})
+    with Cascade(policy, None, transport=models(world), store=IN_MEMORY) as cascade:
+        first = cascade.completion(request_of().messages).cascade
+        second = cascade.completion(request_of().messages).cascade
+        cascade._shadows.drain(5.0)
+        rows = list(cascade.outcomes())
+    assert (first.served, second.served) == ("escalated", "cached")
+    assert (first.explore_probability, second.explore_probability) == (1.0, 0.0)
+    assert ["cheap" in row.models for row in rows if row.decision and row.decision.served == "cached"] == [False]
+    assert ["cheap" in row.models for row in rows if row.decision and row.decision.served == "escalated"] == [True]

@@ -18,7 +18,6 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
 from cascade.asks import Call, Endpoint
@@ -50,6 +49,8 @@ def refuse_compromised(release: str) -> None:
 @lru_cache(maxsize=1)
 def load() -> Any:
     """The litellm module, imported quietly if this is its first use in the process."""
+    from importlib.metadata import version  # brings e-mail, zip and CSV along
+
     with _importing:
         refuse_compromised(version("litellm"))
         if "litellm" in sys.modules:

@@ -192,7 +192,7 @@ class Completion(View):
     @property
     def body(self) -> bytes:
         """JSON text, as it came; encoded afresh where a stream was put together."""
-        return self._body or msgspec.json.encode(self._data)
+        return self._body or msgspec.json.encode(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """The whole answer in OpenAI's shape, not a copy."""
