@@ -126,6 +126,7 @@ def _policy(given: Path | None) -> Iterator[Finding]:
     try:
         policy = load_policy(file)
         yield Finding("ok", "policy", f"{file}: {len(policy.tiers)} tiers, {policy.mode} mode")
+        yield _aside(policy)
         lock = load_lock(lock_path(file))
     except CascadeError as error:
         yield Finding("fail", "policy", str(error))
@@ -137,6 +138,16 @@ def _policy(given: Path | None) -> Iterator[Finding]:
     yield _store(policy, file)
     yield from _checks(policy)
     yield from _gates(policy, lock, file)
+
+
+def _aside(policy: Policy) -> Finding:
+    """What is asked off the caller's path, how often, and what it may cost."""
+    observing = policy.mode == "observe"
+    wanted = policy.observe if observing else policy.explore
+    ceiling = wanted.ceiling_usd_a_day
+    limit = "without a ceiling" if ceiling is None else f"at most {ceiling:g} USD a day"
+    what = "requests are also asked of the cheap tiers" if observing else "requests are also asked of closed tiers"
+    return Finding("ok", "aside", f"{wanted.rate:.0%} of {what}, off the caller's path, {limit}")
 
 
 def _price(tier: Tier, model: Model) -> Finding:
