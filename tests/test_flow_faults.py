@@ -142,7 +142,7 @@ def test_a_lookup_comes_first_and_costs_nothing() -> None:
 def test_a_fault_that_a_second_try_cannot_mend_is_not_tried_again() -> None:
     """A rejected key stays rejected: one call, then the next tier."""
     policy = policy_of(tier("cheap", retries=3), tier("frontier"), cache={"enabled": False})
-    world = World(policy, lock_of(policy), {"cheap-model": ["rejected", "rejected", "rejected"], "frontier-model": ["good"]})
+    world = World(policy, lock_of(policy), {"cheap-model": ["rejected"] * 3, "frontier-model": ["good"]})
     driven = by_hand(world)
     assert isinstance(driven.ended, Answer)
     assert [call.tier for call in driven.calls()] == ["cheap", "frontier"]
