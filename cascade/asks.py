@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Literal, Protocol
 
-from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Message, Mode, Outcome, Record, Request
+from cascade.types import Answer, Draft, Entry, Message, Mode, Outcome, Record, Request
 
 Deliver = Literal["whole", "held", "live"]
 
@@ -160,19 +160,6 @@ class Stream(Protocol):
     async def close(self) -> None: ...
     @property
     def draft(self) -> Draft: ...
-
-
-class Look(Protocol):
-    """What the flow's ``Lookup`` and ``Keep`` need of a cache."""
-
-    def lookup(self, request: Request) -> Hit | None: ...
-    def keep(self, request: Request, entry: Entry) -> None: ...
-
-
-class UserCheck(Protocol):
-    """A user's hard check: returns a ``CheckResult``, a bool, or None to abstain."""
-
-    def __call__(self, request: Request, draft: Draft) -> CheckResult | bool | None: ...
 
 
 class UserSignal(Protocol):
