@@ -69,10 +69,10 @@ class Cascade:
     ) -> None:
         self.policy = policy
         self.path = path
-        embedder = embedder or _embedder(policy)
+        embedder = embedder or packaged_embedder(policy)
         self.rules = Rules(
             policy=policy,
-            gates=Gates(policy, lock),
+            gates=Gates(policy, lock, embedder=embedder.name if embedder is not None else None),
             ladder=Ladder(policy),
             intents=fit_intents(policy, embedder) if embedder is not None else None,
         )
@@ -279,7 +279,7 @@ def _cache(wanted: CachePolicy, rules: Rules, folder: Path | None) -> Cache | No
     )
 
 
-def _embedder(policy: Policy) -> Embedder | None:
+def packaged_embedder(policy: Policy) -> Embedder | None:
     """The packaged embedder where something needs vectors; loading it costs half a second."""
     by_examples = any(declared.examples for declared in policy.slices.values())
     if not by_examples and NEIGHBOURS not in policy.families:

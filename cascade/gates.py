@@ -6,9 +6,9 @@ does not survive the closing of one of its gates.
 
 from __future__ import annotations
 
-from cascade.confidence import Scorer
+from cascade.confidence import Scorer, Scout
 from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity
-from cascade.neighbours import FAMILY, Nearby
+from cascade.neighbours import FAMILY, Nearby, Neighbours
 from cascade.policy import Policy
 from cascade.types import Record, Request
 
@@ -27,20 +27,30 @@ class OpenGate(Record, frozen=True, kw_only=True):
 class Gates:
     """The open gates of one policy under one lock, and why the others are closed.
 
-    ``closed`` names gates that an alarm or a person has closed. ``reasons`` maps each closed
-    gate's or void certificate's id to a sentence.
+    ``closed`` names gates that an alarm or a person has closed; ``embedder`` is the name of the one
+    that will serve. ``reasons`` maps what is closed or void, by its id, to a sentence.
     """
 
-    def __init__(self, policy: Policy, lock: Lock | None, *, closed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        lock: Lock | None,
+        *,
+        closed: frozenset[str] = frozenset(),
+        embedder: str | None = None,
+    ) -> None:
         self.reasons: dict[str, str] = {}
         self._open: dict[tuple[str, str, str], OpenGate] = {}
         self._tiers: set[tuple[str, str]] = set()
-        self._own = {(gate.tier, gate.slice) for gate in lock.gates} if lock is not None else set()
-        asks = lock is not None and policy.preroute.enabled
-        self._scouts = {scout.tier: scout for scout in lock.scouts} if asks and lock is not None else {}
-        wanted = lock is not None and FAMILY in policy.families
-        self._nearby = {n.tier: Nearby(n) for n in lock.neighbours} if wanted and lock is not None else {}
+        self._own: set[tuple[str, str]] = set()
+        self._scouts: dict[str, Scout] = {}
+        self._nearby: dict[str, Nearby] = {}
         if lock is not None:
+            self._own = {(gate.tier, gate.slice) for gate in lock.gates}
+            if policy.preroute.enabled:
+                self._scouts = {scout.tier: scout for scout in lock.scouts}
+            if FAMILY in policy.families:
+                self._unpack(lock.neighbours, embedder)
             self._compile(policy, lock, closed)
 
     def find(self, tier: str, slice_name: str, signal_set: str) -> OpenGate | None:
@@ -54,6 +64,14 @@ class Gates:
     def nearby(self, tier: str) -> Nearby | None:
         """The tier's labelled questions, where some declared signal set reads them."""
         return self._nearby.get(tier)
+
+    def _unpack(self, records: list[Neighbours], embedder: str | None) -> None:
+        """Vectors of one embedder are no neighbours of another's: the family is then absent."""
+        for record in records:
+            if record.embedder == embedder:
+                self._nearby[record.tier] = Nearby(record)
+            else:
+                self.reasons[f"neighbours of {record.tier}"] = f"made with {record.embedder}, serving {embedder}"
 
     def _population(self, tier: str, slice_name: str) -> str:
         """A slice with a gate of its own, open or closed, is not part of the pooled population."""

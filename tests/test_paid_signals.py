@@ -13,6 +13,7 @@ import pytest
 from cascade.asks import Call
 from cascade.engine import IN_MEMORY, Cascade
 from cascade.errors import UpstreamError
+from cascade.gates import Gates
 from cascade.lock import Lock
 from cascade.neighbours import Nearby, pack
 from cascade.policy import Policy
@@ -131,6 +132,18 @@ def test_packed_vectors_keep_their_similarity_within_a_hundredth() -> None:
         found = Nearby(record).measure(vector)
         assert found is not None
         assert found["nearest"] == pytest.approx(float((vectors @ vector).max()), abs=0.01)
+
+
+def test_neighbours_of_another_embedder_are_absent() -> None:
+    """Vectors of different embedders never mix: the draft has the smaller signal set, and escalates."""
+    policy = policy_of(signals={"sets": [["neighbours", "text"]]})
+    record = pack("cheap", "one", np.eye(36, 64, dtype=np.float32), np.zeros(36, dtype=bool))
+    assert record is not None
+    lock = Lock(policy="p", neighbours=[record])
+    assert Gates(policy, lock, embedder="one").nearby("cheap") is not None
+    other = Gates(policy, lock, embedder="another")
+    assert other.nearby("cheap") is None
+    assert "another" in other.reasons["neighbours of cheap"]
 
 
 def test_neighbours_need_a_minimum_of_labelled_questions() -> None:

@@ -215,13 +215,15 @@ def _checks(policy: Policy) -> Iterator[Finding]:
 
 
 def _gates(policy: Policy, lock: Lock | None, file: Path) -> Iterator[Finding]:
+    from cascade.engine import packaged_embedder
     from cascade.gates import Gates
 
     if lock is None:
         said = f"there is none, so everything goes to {policy.last.name}: cascade calibrate FILE --policy {file}"
         yield Finding("warn", "lock", said)
         return
-    gates = Gates(policy, lock)
+    embedder = packaged_embedder(policy)
+    gates = Gates(policy, lock, embedder=embedder.name if embedder is not None else None)
     for certificate in lock.certificates:
         if certificate.id in gates.reasons:
             yield Finding("warn", "certificate", f"{certificate.id} is void: {gates.reasons[certificate.id]}")
