@@ -91,10 +91,10 @@ def attempt(run: Run, tier: Tier, model: Model, deliver: Deliver) -> Part[Draft]
     """One model's answer: retries after its faults, and one rescue of a silent failure."""
     draft = yield from ask(run, tier, model, deliver)
     silent = silent_failure(run.request, draft).outcome == "fail"
-    run.drafted(tier, draft, "silent_failure" if silent else "ok")
+    run.drafted(draft, "silent_failure" if silent else "ok")
     if silent and tier.rescue_max_tokens is not None:
         draft = yield from ask(run, tier, model, deliver, tier.rescue_max_tokens)
-        run.drafted(tier, draft, "rescue")
+        run.drafted(draft, "rescue")
     return draft
 
 

@@ -31,8 +31,10 @@ def paid(run: Run, tier_name: str, draft: Draft, signals: Signals) -> Generator[
     replies: list[Draft | None] = yield Together(calls=calls)
     answers: dict[str, list[Draft]] = {}
     for (family, call), reply in zip(asked, replies, strict=True):
-        run.note(_step(family, call, reply))
-        if reply is not None:
+        if reply is None:
+            run.note(Step(kind="signal", outcome="error", tier=call.tier, detail=family, cost=None))
+        else:
+            run.drafted(reply, signal=family)
             answers.setdefault(family, []).append(reply)
     for family, wanted in _counts(asked).items():
         got = answers.get(family, [])
@@ -77,18 +79,3 @@ def _values(family: str, replies: list[Draft], draft: Draft) -> dict[str, float]
         return None
     found = p_true({reply.text: reply.logprobs[0]})
     return None if found is None else {"p_true": found}
-
-
-def _step(family: str, call: Call, reply: Draft | None) -> Step:
-    if reply is None:
-        return Step(kind="signal", outcome="error", tier=call.tier, detail=family, cost=None, billed=None)
-    return Step(
-        kind="signal",
-        tier=call.tier,
-        model=reply.model,
-        cost=reply.cost,
-        latency=reply.latency,
-        usage=reply.usage,
-        billed=True,
-        detail=family,
-    )

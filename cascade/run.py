@@ -190,18 +190,19 @@ class Run:
             )
         )
 
-    def drafted(self, tier: Tier, draft: Draft, outcome: str = "ok") -> None:
-        """Write down a call that was answered."""
+    def drafted(self, draft: Draft, outcome: str = "ok", *, signal: str = "") -> None:
+        """Write down a call that was answered; ``signal`` names the family that it was asked for."""
         self.note(
             Step(
-                kind="call",
+                kind="signal" if signal else "call",
                 outcome=outcome,
-                tier=tier.name,
+                tier=draft.tier,
                 model=draft.model,
                 cost=draft.cost,
                 latency=draft.latency,
                 usage=draft.usage,
                 billed=True,
+                detail=signal,
             )
         )
 
