@@ -592,5 +592,6 @@ def test_three_call_sites_switch_provider_and_limit_by_the_policy_file_alone(
     *same, message = three_answers(policy, server, claude)
     assert [answer.choices[0].message.content for answer in same] == ["four"] * 2
     assert [type(answer) for answer in (first[1], same[1], message)] == [ChatCompletion, ChatCompletion, Message]
-    assert (server.count("ok@frontier"), claude.models()) == (3, ["ok@frontier"] * 3)
+    # The closed cheap tier may be explored beside them, now and then.
+    assert (server.count("ok@frontier"), claude.models().count("ok@frontier")) == (3, 3)
     assert [body["max_tokens"] for body in claude.asked[:2]] == [64, 64]
