@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from cascade.certify import Candidate, fixed_sequence, least_rows, power_start, upper_limit
 from cascade.confidence import Scorer, Scout
+from cascade.decide import coin
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
 from cascade.fit import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CANDIDATES = 60
+FIT_SHARE = 0.4
+"""Of rows that bring no split: a certificate needs more rows than the scorer that it is about."""
 
 
 def calibrate(
@@ -57,13 +60,15 @@ def calibrate(
     where a declared signal set reads ``neighbours``; ``now`` is the date of the certificate.
     """
     # Sorted, so that neither folds nor digests depend on the order in which rows happen to come.
-    rows = sorted((row for row in outcomes if row.split in ("fit", "certify")), key=lambda row: row.id)
-    fit = labelled([row for row in rows if row.split == "fit"], policy)
+    drawn = [row for row in outcomes if drawn_evenly(row)]
+    rows = sorted((row for row in drawn if split_of(row) in ("fit", "certify")), key=lambda row: row.id)
+    fit = labelled([row for row in rows if split_of(row) == "fit"], policy)
     # A paraphrase is not a second draw from the traffic: the certificate counts each question once.
-    certify = labelled([r for r in rows if r.split == "certify" and r.paraphrase_of is None], policy)
+    certify = labelled([r for r in rows if split_of(r) == "certify" and r.paraphrase_of is None], policy)
     if not fit or not certify:
         raise ConfigError(
-            "calibration needs labelled rows of split 'fit' and of split 'certify'; "
+            "calibration needs labelled rows of split 'fit' and of split 'certify' (rows without a split are "
+            "dealt out; rows of enforced traffic are not drawn evenly and left out); "
             f"found {len(fit)} and {len(certify)} in which every tier has an answer and a label"
         )
     neighbours = fit_neighbours(fit, policy, embedder)
@@ -84,6 +89,22 @@ def calibrate(
         return replace(made, notes=[_refusal(policy)])
     issued_at = now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return replace(made, certificates=[_certificate(made, certify, scores, threshold, policy, judge, issued_at)])
+
+
+def drawn_evenly(outcome: Outcome) -> bool:
+    """Was every tier's answer to this row as likely to be had as to any other?
+
+    So in recorded data sets and in observe mode. Under enforcement the gate chose who was asked,
+    and labels that a gate has chosen say nothing exact about that gate.
+    """
+    return outcome.decision is None or outcome.decision.mode == "observe"
+
+
+def split_of(outcome: Outcome) -> str:
+    """The outcome's own split, else one drawn by a hash of its id; rewordings go with their question."""
+    if outcome.split is not None:
+        return outcome.split
+    return "fit" if coin("", "split", outcome.paraphrase_of or outcome.id) < FIT_SHARE else "certify"
 
 
 def _fitted(fit: list[Labelled], policy: Policy) -> tuple[Lock, Floats]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from cascade.calibrate import calibrate
+from cascade.asks import Call
+from cascade.calibrate import calibrate, split_of
 from cascade.certify import least_rows, upper_limit
+from cascade.engine import Cascade
 from cascade.errors import ConfigError
 from cascade.fit import fit_scorers, labelled
+from cascade.gates import Gates
+from cascade.ledger import read_outcomes, write_outcomes
 from cascade.lock import Lock
 from cascade.policy import Policy
 from cascade.replay import request_of
-from cascade.types import CheckResult, ModelOutcome, Outcome
+from cascade.testing import FakeModels, draft
+from cascade.types import CheckResult, Decision, Draft, ModelOutcome, Outcome, Verdict
 from tests.building import policy_of, tier
 
 NOW = "2026-01-01T00:00:00+00:00"
@@ -224,3 +230,51 @@ def test_the_promise_holds_over_fresh_draws(kind: str) -> None:
 
 def test_requests_are_read_as_serving_reads_them() -> None:
     assert request_of(population(0)[0]).question == "question 0?"
+
+
+def test_rows_without_a_split_are_dealt_out_the_same_way_for_ever() -> None:
+    """About two in five to the fit; rewordings with their question; a row's own split is kept."""
+    rows = [replace(row, split=None) for row in population(1, fit=500, certify=500)]
+    dealt = [split_of(row) for row in rows]
+    assert dealt == [split_of(row) for row in rows]
+    assert 320 <= dealt.count("fit") <= 480
+    assert all(split_of(replace(row, id=f"{row.id}-again", paraphrase_of=row.id)) == split_of(row) for row in rows)
+    assert split_of(replace(rows[0], split="test")) == "test"
+
+
+def test_rows_that_a_gate_chose_are_no_evidence_about_it() -> None:
+    """Enforced traffic has labels where the gate let them be: such rows are left out."""
+    rows = population(2)
+    decision = Decision(
+        id="d", at=0.0, policy="p", mode="enforce", slice="s0", served="escalated", served_by="frontier", why=""
+    )
+    with pytest.raises(ConfigError, match="enforced"):
+        calibrate([replace(row, decision=decision) for row in rows], POLICY, now=NOW)
+    observed = replace(decision, mode="observe")
+    as_recorded = calibrate(rows, POLICY, now=NOW)
+    assert calibrate([replace(row, decision=observed) for row in rows], POLICY, now=NOW).gates == as_recorded.gates
+
+
+def test_what_a_ledger_recorded_in_observe_mode_can_be_calibrated(tmp_path: Path) -> None:
+    """Observe, label, export, calibrate: the first certificate comes out of the user's own traffic."""
+    policy = policy_of(mode="observe", target={"max_error": 0.2}, cache={"enabled": False}, preroute={"enabled": False})
+    random = np.random.default_rng(0)
+    sure = {f"question {i}?": -float(random.exponential(0.5)) - 0.001 for i in range(400)}
+
+    def answer(call: Call) -> Draft:
+        mean = sure[call.messages[-1]["content"]] if call.tier == "cheap" else -0.1
+        return draft(call, "it is four", logprobs=[mean] * 5)
+
+    with Cascade(policy, transport=FakeModels(answer), store=tmp_path) as cascade:
+        for question, mean in sure.items():
+            decision = cascade.completion([{"role": "user", "content": question}]).cascade
+            good = bool(random.random() < np.exp(mean))
+            cascade._shadows.drain(5.0)
+            cascade.ledger.label(decision.id, "cheap", Verdict(judge="me", acceptable=good))
+            cascade.ledger.label(decision.id, "frontier", Verdict(judge="me", acceptable=True))
+        write_outcomes(str(tmp_path / "rows.jsonl"), cascade.outcomes())
+    lock = calibrate(read_outcomes(str(tmp_path / "rows.jsonl")), policy, judge="me", now=NOW)
+    (certificate,) = lock.certificates
+    enforced = policy.model_copy(update={"mode": "enforce"})
+    assert len(Gates(enforced, lock)) == 1
+    assert certificate.judge == "me"

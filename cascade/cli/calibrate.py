@@ -27,8 +27,10 @@ def calibrate(
     """Fit and certify the gates of a policy, and write its lock.
 
     Rows of split `fit` fit the scorers, rows of split `certify` are looked at once, for the
-    certificate. Nothing certified is no error: the lock then holds closed gates, everything
-    escalates, and the exit status is 1.
+    certificate. Rows without a split, as the ledger exports them, are dealt out by a hash of their
+    id. Rows of enforced traffic are left out: a gate chose which of them have labels. Nothing
+    certified is no error: the lock then holds closed gates, everything escalates, and the exit
+    status is 1.
 
     JSON: `lock` (the file), `certified`, `statement` (the promise or the refusal, in words),
     `certificates` (as in the lock), `gates` (id to threshold in log-odds, null where closed).
