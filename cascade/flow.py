@@ -165,6 +165,8 @@ def sense(run: Run, tier: Tier, draft: Draft) -> Part[Signals]:
 
 def finish(run: Run, choice: Choice) -> Part[Answer]:
     """Write the decision down, send the shadows off, hand the answer back."""
+    if not choice.ruling.serve:  # the last tier's, when nothing better was left or it was out already
+        run.flags.append(f"served although {choice.ruling.why}")
     decision = run.decision(choice.served, choice.tier, choice.ruling)
     kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=_entry(run, choice))
     if run.plan.shadows and choice.served != "cached":

@@ -161,3 +161,14 @@ def test_a_stored_answer_sends_no_shadow_off() -> None:
     assert (first.explore_probability, second.explore_probability) == (1.0, 0.0)
     assert ["cheap" in row.models for row in rows if row.decision and row.decision.served == "cached"] == [False]
     assert ["cheap" in row.models for row in rows if row.decision and row.decision.served == "escalated"] == [True]
+
+
+def test_a_lesser_answer_that_is_served_says_what_it_failed() -> None:
+    """Cut off with no fallback left: the caller has it, and the decision says so."""
+    policy = policy_of(tier("cheap"), tier("frontier"), cache={"enabled": False})
+    driven = by_hand(World(policy, None, {"cheap-model": ["good"], "frontier-model": ["cut"]}))
+    assert isinstance(driven.ended, Answer)
+    assert any(flag.startswith("served although check truncated failed") for flag in driven.ended.decision.flags)
+    good = by_hand(World(policy, None, {"cheap-model": ["good"], "frontier-model": ["good"]}))
+    assert isinstance(good.ended, Answer)
+    assert good.ended.decision.flags == []
