@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -29,3 +30,9 @@ def server(_server: Server) -> Server:
     _server.asked.clear()
     _server.dropped.clear()
     return _server
+
+
+@pytest.fixture(params=["memory", "disk"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    """Where a cache lives: nowhere but in memory, or in a folder."""
+    return tmp_path if request.param == "disk" else None
