@@ -1,6 +1,6 @@
 """One event loop a process, in a daemon thread, for synchronous callers and for shadow work.
 
-A loop for each call was the alternative: it cannot share connections, and costs a millisecond. The
+A loop for each call was the alternative: it cannot share connections. The
 thread is a daemon with a portal of its own, because an executor's thread would be joined at exit
 before anybody could stop it. A forked child starts a new one.
 """

@@ -37,16 +37,16 @@ class Embedder(Protocol):
 
 
 class WordLlamaEmbedder:
-    """Averaged token vectors of WordLlama: 256 dimensions, about 0.05 ms a short text, no download.
+    """Averaged token vectors of WordLlama: 256 dimensions, no transformer to run, no download.
 
-    The weights (16 MB) come in the wheel and load at the first ``embed``, in about a second. Raises
+    The weights come in the wheel and load at the first ``embed``. Raises
     ``ConfigError`` where the package or its weights are missing.
     """
 
     dimensions = 256
 
     def __init__(self) -> None:
-        # Here, because with it come e-mail, zip and CSV: a tenth of what importing the engine costs.
+        # Here, because with it come e-mail, zip and CSV, which importing the engine should not pay for.
         from importlib.metadata import PackageNotFoundError, version
 
         try:

@@ -280,7 +280,7 @@ def _cache(wanted: CachePolicy, rules: Rules, folder: Path | None) -> Cache | No
 
 
 def packaged_embedder(policy: Policy) -> Embedder | None:
-    """The packaged embedder where something needs vectors; loading it costs half a second."""
+    """The packaged embedder where something needs vectors, so that nobody else pays for loading it."""
     by_examples = any(declared.examples for declared in policy.slices.values())
     if not by_examples and NEIGHBOURS not in policy.families:
         return None

@@ -1,7 +1,7 @@
 """Fitting: labelled rows in, plain numbers out. The only place that needs scikit-learn.
 
-Standardised L2 logistic regression: on 50 to 2,000 labels it leads every richer model that was
-tried, and its numbers can be read in a review. No imputation: a row without a signal set's families
+Standardised L2 logistic regression: richer models need more labels than a first certificate has, and
+its numbers can be read in a review. No imputation: a row without a signal set's families
 takes no part in fitting that set.
 """
 
@@ -129,7 +129,7 @@ def _label(outcome: Outcome, policy: Policy) -> Labelled | None:
         asked = tier in made.tiers and not made.routed
         signals.append((draft.measured or measure(request, draft, policy.families)) if asked and not failed else None)
     return Labelled(
-        slice=outcome.slice,
+        slice=made.slice,  # the one that serving will find, which a recorded row may not name
         request=request,
         signals=signals,
         qualities=known,

@@ -62,7 +62,7 @@ def climb(run: Run) -> Part[Choice]:
     """Tier after tier until a draft may be served; on the last tier also model after model."""
     lesser: Choice | None = None
     for tier in run.plan.tiers:
-        last = tier is run.plan.tiers[-1]
+        last = run.last(tier)
         for model in (tier, *usable(tier, last)):
             deliver = run.delivery(tier)
             try:

@@ -192,7 +192,7 @@ class Served:
 def serve(path: Path, *, threads: int = 1, context: int = 2048, patience: float = 120.0) -> Iterator[Served]:
     """Run llama.cpp's server over a weight file on a free port of 127.0.0.1, until the block ends.
 
-    One thread is right on a busy machine: two that wait for each other collapse to a tenth of the speed.
+    One thread is right on a busy machine: two that wait for each other are slower than one.
     """
     environment = {**os.environ, **dict.fromkeys(ONE_THREAD, str(threads))}
     command = [sys.executable, "-m", __name__, str(path), str(threads), str(context)]

@@ -28,7 +28,7 @@ AUDIT_FLOOR = 0.01
 class Section(BaseModel):
     """Base of the policy's tables: immutable, unknown keys refused."""
 
-    # Schemas are built on first use: building them all would be half of what importing this costs.
+    # Schemas are built on first use, so that importing a name of this module need not pay for all of them.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 

@@ -112,7 +112,7 @@ class Run:
         """A draft that may still be rejected is held; only what cannot be rejected goes out live."""
         if not self.stream:
             return "whole"
-        rejectable = tier is not self.plan.tiers[-1] or bool(self.user_checks(tier))
+        rejectable = not self.last(tier) or bool(self.user_checks(tier))
         return "held" if rejectable else "live"
 
     def user_checks(self, tier: Tier) -> list[UserCheck]:

@@ -1,6 +1,6 @@
 """What flows through a cascade: frozen values, named for what they are.
 
-``msgspec`` structs rather than dataclasses: building one costs a fifth, and the JSON Schema of a
+``msgspec`` structs rather than dataclasses: building one is cheaper, and the JSON Schema of a
 record comes with it. Money is in US dollars, durations in seconds, probabilities in [0, 1].
 """
 

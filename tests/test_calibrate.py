@@ -17,10 +17,12 @@ from cascade.engine import Cascade
 from cascade.errors import ConfigError
 from cascade.fit import fit_scorers, labelled
 from cascade.gates import Gates
+from cascade.ladder import Ladder
 from cascade.ledger import read_outcomes, write_outcomes
 from cascade.lock import Lock
 from cascade.policy import Policy
-from cascade.replay import request_of
+from cascade.replay import replay, request_of
+from cascade.run import Rules
 from cascade.testing import FakeModels, draft
 from cascade.types import CheckResult, Decision, Draft, ModelOutcome, Outcome, Verdict
 from tests.building import policy_of, tier
@@ -268,7 +270,7 @@ def test_what_a_ledger_recorded_in_observe_mode_can_be_calibrated(tmp_path: Path
     with Cascade(policy, transport=FakeModels(answer), store=tmp_path) as cascade:
         for question, mean in sure.items():
             decision = cascade.completion([{"role": "user", "content": question}]).cascade
-            good = bool(random.random() < np.exp(mean))
+            good = mean > -0.7  # plainly told apart, since chance deals these rows out anew in each run
             cascade._shadows.drain(5.0)
             cascade.ledger.label(decision.id, "cheap", Verdict(judge="me", acceptable=good))
             cascade.ledger.label(decision.id, "frontier", Verdict(judge="me", acceptable=True))
@@ -278,3 +280,16 @@ def test_what_a_ledger_recorded_in_observe_mode_can_be_calibrated(tmp_path: Path
     enforced = policy.model_copy(update={"mode": "enforce"})
     assert len(Gates(enforced, lock)) == 1
     assert certificate.judge == "me"
+
+
+def test_the_slice_that_is_fitted_is_the_one_that_serving_finds() -> None:
+    """Rows that name no slice are placed by the policy's rules, in the fit as in the flow."""
+    slices = {"odd": {"when": {"pattern": r"question \d*[13579]\?"}}, "default": {}}
+    policy = policy_of(target={"max_error": 0.2}, preroute={"enabled": False}, slices=slices)
+    rows = [replace(row, slice="") for row in population(0, fit=1000, certify=2000)]
+    lock = calibrate(rows, policy, now=NOW)
+    assert {f for f in lock.scorers[0].features if f.startswith("slice:")} == {"slice:odd", "slice:default"}
+    made = Rules(policy=policy, gates=Gates(policy, lock), ladder=Ladder(policy))
+    replayed = replay([row for row in rows if row.split == "certify"], made)
+    served = [row.decision.served_by for row in replayed if row.decision is not None]
+    assert served.count("cheap") == lock.certificates[0].accepted

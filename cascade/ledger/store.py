@@ -65,7 +65,7 @@ class _DecisionHead(msgspec.Struct):
 
 
 class _Head(msgspec.Struct):
-    """The columns; decoding only these costs less than half of decoding the outcome."""
+    """The columns; decoding only these spares decoding the whole outcome."""
 
     id: str
     slice: str = ""

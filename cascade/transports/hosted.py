@@ -1,6 +1,6 @@
 """Every hosted provider, through litellm: its knowledge of parameters and dialects is the point.
 
-It is imported on first use only (seconds, 200 MB) and does nothing here but one call: no retries,
+It is imported on first use only (it is slow and large) and does nothing here but one call: no retries,
 caches, callbacks or messages of its own, no price map from the network. What a process that has
 imported it before has set is left as it is.
 """
