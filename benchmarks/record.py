@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import aiohttp
 import msgspec
 
-from cascade.judge import matches
+from cascade.judging.gold import matches
 from cascade.local import Served, serve, weights
 from cascade.policyfile import load_policy
 

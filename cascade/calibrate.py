@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from cascade.certify import Candidate, fixed_sequence, least_rows, power_start, upper_limit
 from cascade.confidence import Scorer, Scout
 from cascade.decide import coin
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
+from cascade.exact import Candidate, fixed_sequence, least_rows, power_start, upper_limit
 from cascade.fit import (
     Labelled,
     fit_neighbours,

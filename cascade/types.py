@@ -208,11 +208,19 @@ class Answer(Record, frozen=True, kw_only=True):
 
 
 class Verdict(Record, frozen=True, kw_only=True):
-    """A judge's word on one answer. ``score`` is in [0, 1] where the judge gives one."""
+    """A judge's word on one answer. ``score`` is in [0, 1] where the judge gives one.
+
+    ``judge`` begins with its kind: ``human:NAME``, ``llm:MODEL/...``, or the name of a rule such as
+    ``exact``. ``propensity`` is the probability, fixed before the answer was looked at, with which
+    this answer was drawn to be judged; None where nobody said. ``cost`` in dollars is what the verdict
+    itself cost, None where that is not known.
+    """
 
     judge: str
     acceptable: bool
     score: float | None = None
+    propensity: float | None = None
+    cost: float | None = None
     misses: list[str] = []
     labels: dict[str, str] = {}
 
@@ -269,6 +277,9 @@ class Outcome(Record, frozen=True, kw_only=True):
     One record, one file format (JSON lines), one published JSON Schema. Recorded data sets that
     bring only ``id``, ``slice``, ``query`` and ``models`` are read as they are. ``paraphrase_of``
     names the row that asks the same in other words: the two are not independent evidence.
+    ``conversation`` names what the row is one turn of, with the same consequence. ``propensity`` is
+    the probability, fixed beforehand, with which this request got answers and labels of every tier:
+    1.0 for a recorded data set, None where the decision and its verdicts say it.
     """
 
     id: str
@@ -288,4 +299,6 @@ class Outcome(Record, frozen=True, kw_only=True):
     decision: Decision | None = None
     shadow_of: str | None = None
     paraphrase_of: str | None = None
+    conversation: str | None = None
+    propensity: float | None = None
     version: int = OUTCOME_VERSION

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from cascade.asks import Call
 from cascade.calibrate import calibrate, split_of
-from cascade.certify import least_rows, upper_limit
 from cascade.engine import Cascade
 from cascade.errors import ConfigError
+from cascade.exact import least_rows, upper_limit
 from cascade.fit import fit_scorers, labelled
 from cascade.gates import Gates
 from cascade.ladder import Ladder

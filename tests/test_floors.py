@@ -11,9 +11,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
-    types errors embedding background local flights judge shipped
-    policy policyfile asks neighbours confidence lock gates checks signals certify intervals prices intents
-    decide ladder run paid flow replay compare fit calibrate ledger cache transports
+    types errors embedding background local flights shipped
+    policy policyfile asks neighbours confidence lock gates checks signals exact intervals evidence prices intents
+    decide ladder run paid flow replay compare fit calibrate ledger cache transports judging
     shadows parts drivers replies streams callers client wrap engine testing demo
     cli __init__ __main__
 """

@@ -7,8 +7,8 @@ import doctest
 import pytest
 
 from benchmarks.questions import questions
-from cascade import judge
-from cascade.judge import JUDGES, matches, normalised
+from cascade.judging import gold as judge
+from cascade.judging.gold import JUDGES, matches, normalised
 
 
 def test_the_examples_in_the_judges_own_documentation_hold() -> None:

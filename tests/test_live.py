@@ -8,7 +8,7 @@ import pytest
 
 from cascade import local
 from cascade.demo import live_demo, recorded
-from cascade.judge import matches
+from cascade.judging.gold import matches
 
 SECONDS = 15.0
 

@@ -22,7 +22,7 @@ from benchmarks.record import (
     redrawn,
     summary,
 )
-from cascade.judge import matches, normalised
+from cascade.judging.gold import matches, normalised
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def _live(folder: Path | None) -> Demo | None:
         note(f"cascade: {error} Replaying the recorded answers instead.")
         return None
     from cascade.demo import live_demo
-    from cascade.judge import matches
+    from cascade.judging.gold import matches
 
     small, large = files.cheap, files.frontier
     with status("loading two models") as say, local.serve(small) as cheap, local.serve(large) as frontier:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from cascade.certify import (
+from cascade.exact import (
     Candidate,
     binomial_log_pvalue,
     fixed_sequence,

@@ -1,0 +1,1 @@
+"""Judges: who says whether an answer is acceptable, and how their words become labels."""
