@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cascade.calibrate import calibrate
+from cascade.learning.calibrate import calibrate
 from cascade.ledger import read_outcomes
 from cascade.lock import Lock, load_lock, lock_path, save_lock
 from cascade.policyfile import load_policy

@@ -1,14 +1,17 @@
 """From raw signals to a calibrated probability, at run time: plain numbers, no scikit-learn.
 
-A scorer is a standardised logistic regression exported as numbers: ``score`` is its log-odds, and
-thresholds are compared with that. A calibrator turns the score into a probability for people, for
-prices and for pre-routing; the promise never depends on it (statistics: only the ranking matters).
+A scorer gives a draft a ``score``, which thresholds are compared with, and the log-odds that it is
+acceptable, which a calibrator turns into a probability for people, for prices and for pre-routing.
+The promise never depends on that probability (statistics: only the ranking matters).
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
+from operator import mul
+from struct import pack, unpack
 from typing import Literal
 
 from cascade.types import Confidence, Record, Request, Signals
@@ -16,32 +19,115 @@ from cascade.types import Confidence, Record, Request, Signals
 SLICE_FEATURE = "slice:"
 """A feature named ``slice:NAME`` is 1.0 for requests of that slice and 0.0 for all others."""
 
+LOGIT_FEATURE = "logit:"
+"""``logit:SIGNAL`` stretches the ends of a signal in [0, 1], where most of its news is."""
+
+CROSSED = "*"
+"""``slice:NAME*SIGNAL`` is the signal in that slice and 0.0 in all others."""
+
+SMOOTHED = 0.005
+"""Keeps the logit of 0 and of 1 finite: half a per cent is added to both sides."""
+
 
 class Calibrator(Record, frozen=True, kw_only=True):
-    """Score to probability.
+    """Log-odds to probability.
 
-    ``identity``: the logistic function of the score. ``platt``: of ``a * score + b``.
-    ``isotonic``: the step function through ``knots`` (ascending scores) with ``values``.
+    ``identity``: their logistic function. ``platt``: of ``a * x + b``. ``beta``: of
+    ``a * log p - b * log(1 - p) + c`` with p the logistic function of x (Kull et al. 2017).
+    ``isotonic``: the step function through ``knots`` (ascending log-odds) with ``values``.
     """
 
-    kind: Literal["identity", "platt", "isotonic"] = "identity"
+    kind: Literal["identity", "platt", "beta", "isotonic"] = "identity"
     a: float = 1.0
     b: float = 0.0
+    c: float = 0.0
     knots: list[float] = []
     values: list[float] = []
 
-    def probability(self, score: float) -> float:
-        """Calibrated probability in [0, 1] of a raw score."""
+    def probability(self, logodds: float) -> float:
+        """Calibrated probability in [0, 1] of raw log-odds."""
         if self.kind == "isotonic":
-            return self.values[max(bisect_right(self.knots, score) - 1, 0)]
-        return logistic(self.a * score + self.b)
+            return self.values[max(bisect_right(self.knots, logodds) - 1, 0)]
+        if self.kind == "beta":
+            return logistic(-self.a * softplus(-logodds) + self.b * softplus(logodds) + self.c)
+        return logistic(self.a * logodds + self.b)
+
+
+class Gain(Record, frozen=True, kw_only=True):
+    """Multinomial logistic regression of the pair: is the last tier's answer better, worse, or as good?
+
+    Log-odds against "as good", over the scorer's standardised features: ``loses`` that the draft is
+    the worse answer, ``wins`` that it is the better one.
+    """
+
+    loses: list[float]
+    loses_intercept: float
+    wins: list[float]
+    wins_intercept: float
+
+    def expected(self, x: list[float]) -> float:
+        """Expected quality of the draft less that of the last tier's answer, in (-1, 1)."""
+        loses = math.exp(min(self.loses_intercept + dot(self.loses, x), 500.0))
+        wins = math.exp(min(self.wins_intercept + dot(self.wins, x), 500.0))
+        return (wins - loses) / (1.0 + wins + loses)
+
+
+class Price(Record, frozen=True, kw_only=True):
+    """What the last tier's answer will cost, relative to its mean, from what is known before it.
+
+    exp(``intercept`` + sum of ``weights`` times the named signals, which are lengths).
+    """
+
+    features: list[str]
+    weights: list[float]
+    intercept: float
+
+    def predicted(self, values: Mapping[str, float]) -> float | None:
+        """Positive; None where a length is missing."""
+        total = self.intercept
+        for name, weight in zip(self.features, self.weights, strict=True):
+            value = values.get(name)
+            if value is None:
+                return None
+            total += weight * value
+        return math.exp(min(max(total, -50.0), 50.0))
+
+
+class Trees(Record, frozen=True, kw_only=True):
+    """Gradient-boosted trees over raw features, as arrays; node i of tree t stands at ``[t][i]``.
+
+    A leaf has feature -1. A value goes left when it is at most ``thresholds``; both are single
+    precision, as where they were fitted.
+    """
+
+    intercept: float
+    features: list[list[int]]
+    thresholds: list[list[float]]
+    left: list[list[int]]
+    right: list[list[int]]
+    values: list[list[float]]
+
+    def logodds(self, x: list[float]) -> float:
+        """Sum over all trees of the leaf that ``x`` falls into."""
+        single = unpack(f"{len(x)}f", pack(f"{len(x)}f", *x))
+        total = self.intercept
+        for feature, threshold, left, right, value in zip(
+            self.features, self.thresholds, self.left, self.right, self.values, strict=True
+        ):
+            node = 0
+            while (index := feature[node]) >= 0:
+                node = left[node] if single[index] <= threshold[node] else right[node]
+            total += value[node]
+        return total
 
 
 class Scorer(Record, frozen=True, kw_only=True):
-    """One logistic regression for one tier and one signal set, as plain numbers.
+    """What one tier's drafts with one signal set are scored by, as plain numbers.
 
-    All lists have the length of ``features``; ``score`` is
-    ``intercept + sum(weight * (value - mean) / scale)``, in log-odds.
+    All lists have the length of ``features``. The log-odds that a draft is acceptable are
+    ``intercept + sum(weight * (value - mean) / scale)``, or the sum of ``trees`` where boosting won.
+    The score is those log-odds; with ``gain`` the expected quality difference to the last tier,
+    divided by the last tier's predicted ``price`` where there is one.
     """
 
     id: str
@@ -52,35 +138,84 @@ class Scorer(Record, frozen=True, kw_only=True):
     scales: list[float]
     weights: list[float]
     intercept: float
+    trees: Trees | None = None
+    gain: Gain | None = None
+    price: Price | None = None
     calibrator: Calibrator = Calibrator()
 
     def score(self, signals: Signals, slice_name: str) -> float | None:
-        """Log-odds that the draft is acceptable; None where a signal it needs is missing.
+        """What the threshold is compared with; None where a signal it needs is missing.
 
         Nothing is imputed: a missing value is no evidence in either direction.
         """
-        values = signals.values
-        total = self.intercept
-        for name, mean, scale, weight in zip(self.features, self.means, self.scales, self.weights, strict=True):
-            value = values.get(name)
-            if value is None:
-                if not name.startswith(SLICE_FEATURE):
-                    return None
-                value = 1.0 if name == SLICE_FEATURE + slice_name else 0.0
-            total += weight * (value - mean) / scale
-        return total if math.isfinite(total) else None
+        x = self.standardised(signals.values, slice_name)
+        return None if x is None else self._score(x, signals.values)
 
     def confidence(self, signals: Signals, slice_name: str) -> Confidence | None:
         """Score and calibrated probability with where they came from; None as for ``score``."""
-        score = self.score(signals, slice_name)
-        if score is None:
+        x = self.standardised(signals.values, slice_name)
+        score = None if x is None else self._score(x, signals.values)
+        if x is None or score is None:
             return None
         return Confidence(
-            probability=self.calibrator.probability(score),
+            probability=self.calibrator.probability(self.logodds(x)),
             score=score,
             signal_set=self.signal_set,
             scorer=self.id,
         )
+
+    def standardised(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
+        """The features, less their means, over their scales; None where one is missing."""
+        found: list[float] = []
+        for name, mean, scale in zip(self.features, self.means, self.scales, strict=True):
+            value = values.get(name)
+            if value is None:
+                value = derived(name, values, slice_name)
+                if value is None:
+                    return None
+            found.append((value - mean) / scale)
+        return found
+
+    def logodds(self, x: list[float]) -> float:
+        """Raw log-odds that the draft is acceptable, from standardised features."""
+        return self.intercept + dot(self.weights, x) if self.trees is None else self.trees.logodds(x)
+
+    def _score(self, x: list[float], values: Mapping[str, float]) -> float | None:
+        found = self.logodds(x) if self.gain is None else self.gain.expected(x)
+        if self.price is not None:
+            price = self.price.predicted(values)
+            if price is None:
+                return None
+            found /= price
+        return found if math.isfinite(found) else None
+
+
+def derived(name: str, values: Mapping[str, float], slice_name: str) -> float | None:
+    """A feature made of signals and the slice, by its name; None where its signal is missing."""
+    if name.startswith(SLICE_FEATURE):
+        place, crossed, signal = name.removeprefix(SLICE_FEATURE).partition(CROSSED)
+        here = 1.0 if place == slice_name else 0.0
+        if not crossed:
+            return here
+        value = values.get(signal) if signal in values else derived(signal, values, slice_name)
+        return None if value is None else here * value
+    if name.startswith(LOGIT_FEATURE):
+        value = values.get(name.removeprefix(LOGIT_FEATURE))
+        return None if value is None else logit(value)
+    return None
+
+
+def logit(p: float) -> float:
+    """Log-odds of a share in [0, 1], kept finite at both ends; see ``SMOOTHED``."""
+    p = min(max(p, 0.0), 1.0)
+    return math.log((p + SMOOTHED) / (1.0 - p + SMOOTHED))
+
+
+def dot(weights: list[float], x: list[float]) -> float:
+    """Sum of products; ``ValueError`` where the lengths differ, as in a lock that somebody edited."""
+    if len(weights) != len(x):
+        raise ValueError(f"{len(weights)} weights for {len(x)} features")
+    return float(sum(map(mul, weights, x)))
 
 
 class Scout(Record, frozen=True, kw_only=True):
@@ -122,3 +257,8 @@ def logistic(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))
     e = math.exp(x)
     return e / (1.0 + e)
+
+
+def softplus(x: float) -> float:
+    """log(1 + exp(x)) without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

@@ -22,7 +22,7 @@ from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.paid import paid
 from cascade.policy import Model, Tier
 from cascade.run import Run
-from cascade.signals import NO_SIGNALS, extend, measure, narrowed
+from cascade.signals import NO_SIGNALS, extend, narrowed, of_draft
 from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Served, Signals, Step
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ def inspect(run: Run, tier: Tier, draft: Draft, checks: list[CheckResult]) -> Pa
 
 def sense(run: Run, tier: Tier, draft: Draft) -> Part[Signals]:
     """All signals of a draft that some declared set reads: the free ones, and those that cost."""
-    signals = draft.measured or measure(run.request, draft, run.rules.policy.families)
+    signals = of_draft(run.request, draft, run.rules.policy.families)
     nearby = run.rules.gates.nearby(tier.name)
     if nearby is not None:
         signals = extend(signals, NEIGHBOURS, nearby.measure((yield Embed(text=run.request.question))))

@@ -41,7 +41,7 @@ class Gates:
     ) -> None:
         self.reasons: dict[str, str] = {}
         self._open: dict[tuple[str, str, str], OpenGate] = {}
-        self._tiers: set[tuple[str, str]] = set()
+        self._tiers: dict[tuple[str, str], list[str]] = {}
         self._own: set[tuple[str, str]] = set()
         self._scouts: dict[str, Scout] = {}
         self._nearby: dict[str, Nearby] = {}
@@ -55,11 +55,13 @@ class Gates:
 
     def find(self, tier: str, slice_name: str, signal_set: str) -> OpenGate | None:
         """The open gate for a draft, the slice's own before the pooled one; None when closed."""
-        return self._open.get((tier, self._population(tier, slice_name), signal_set))
+        found = self._open.get((tier, self._population(tier, slice_name), signal_set))
+        return found if found is not None and _meant(found.gate, slice_name) else None
 
     def any_open(self, tier: str, slice_name: str) -> bool:
         """Could any draft of this tier be served in this slice?"""
-        return (tier, self._population(tier, slice_name)) in self._tiers
+        seen = self._tiers.get((tier, self._population(tier, slice_name)))
+        return seen is not None and (not seen or slice_name in seen)
 
     def nearby(self, tier: str) -> Nearby | None:
         """The tier's labelled questions, where some declared signal set reads them."""
@@ -108,7 +110,7 @@ class Gates:
         gate = found.gate
         key = ROUTED if gate.routed else gate.signal_set
         self._open.setdefault((gate.tier, gate.slice, key), found)
-        self._tiers.add((gate.tier, gate.slice))
+        self._tiers.setdefault((gate.tier, gate.slice), gate.seen)
 
     def _why_void(self, certificate: Certificate, policy: Policy, gates: dict[str, Gate], now: dict[str, str]) -> str:
         target = policy.target
@@ -125,6 +127,11 @@ class Gates:
             if name in self.reasons:
                 return f"covers {name}, which is closed: {self.reasons[name]}"
         return ""
+
+
+def _meant(gate: Gate, slice_name: str) -> bool:
+    """A slice that no row of the certificate came from is not what the certificate speaks about."""
+    return not gate.seen or slice_name in gate.seen
 
 
 def _why_closed(gate: Gate, scorers: dict[str, Scorer], closed: frozenset[str]) -> str:

@@ -29,7 +29,9 @@ class Gate(Record, frozen=True, kw_only=True):
     """One door: drafts of ``tier`` in ``slice`` with exactly ``signal_set``.
 
     A draft passes when its score is at least ``threshold`` (log-odds); a None threshold is closed.
-    A ``routed`` gate has no scorer and passes everything that the hard checks passed.
+    A ``routed`` gate has no scorer and passes everything that the hard checks passed; ``standing``
+    is its place on the path of thresholds. ``seen`` are the slices that took part in the certificate
+    of a gate for any slice; another slice's drafts do not pass. Without any it is for all.
     """
 
     id: str
@@ -39,15 +41,34 @@ class Gate(Record, frozen=True, kw_only=True):
     scorer: str | None = None
     threshold: float | None = None
     routed: bool = False
+    standing: float | None = None
+    seen: list[str] = []
+
+
+class HeldOut(Record, frozen=True, kw_only=True):
+    """What rows that no step had seen say of a promise: ``n`` counted, ``bad`` and ``better`` among
+    them (as in the certificate), ``low`` the lower confidence limit of the risk. A limit above the
+    promised level contradicts the promise, and no certificate is issued.
+    """
+
+    n: int
+    bad: int
+    better: int = 0
+    risk: float
+    low: float
 
 
 class Certificate(Record, frozen=True, kw_only=True):
     """A promise and its evidence. It covers exactly the gates it lists, and only together.
 
-    ``level`` is the promised ``max_error`` or ``max_regret``, ``delta`` the share of the error
-    budget it spent, ``judged`` the rows it was tested on, ``accepted`` how many of them the gates
-    would serve, ``bad`` the unacceptable (or regretted) ones among them, ``bound`` the upper
-    confidence limit that the test reached. ``identity`` maps each declared part to its digest.
+    ``level`` is the promised ``max_error`` or ``max_regret``. ``confidence`` is that of all promises
+    made together; ``delta`` is this one's share of the error budget and ``shares`` how it was divided.
+    ``judged`` are the rows it was tested on, ``accepted`` how many of them the gates would serve,
+    ``bad`` the unacceptable (or regretted) ones among them, ``better`` those on which the cheap answer
+    was the better one, ``bound`` the upper confidence limit that the test reached. ``start`` and
+    ``chosen`` are places on the path of ``candidates`` thresholds. ``judge`` says whose verdicts they
+    are, ``truth`` what is known of that judge, ``conflict`` that it judged its own kin.
+    ``identity`` maps each declared part to its digest.
     """
 
     id: str
@@ -61,8 +82,16 @@ class Certificate(Record, frozen=True, kw_only=True):
     judged: int
     accepted: int
     bad: int
+    better: int = 0
     bound: float
     judge: str
+    truth: str = "judge not audited"
+    conflict: str = ""
+    shares: dict[str, int] = {}
+    candidates: int = 0
+    start: int = 0
+    chosen: int = 0
+    held_out: HeldOut | None = None
     issued_at: str
     identity: dict[str, str] = {}
 

@@ -43,11 +43,19 @@ class Price(Section):
 class Target(Section):
     """What is promised: at most ``max_error`` of what is served cheap is unacceptable, or at most
     ``max_regret`` is lost against always-frontier over all traffic; each with ``confidence``.
+
+    ``over`` says of what: ``all`` traffic together, or ``each slice``, which splits the error budget
+    among the declared slices. A slice with too few rows is then ``closed``, or ``pooled`` with the
+    other small ones under one promise. ``refits`` a year share the budget too, so that the
+    confidence is that of the whole year.
     """
 
     max_error: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     max_regret: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    over: Literal["all", "each slice"] = "all"
+    small_slices: Literal["closed", "pooled"] = "closed"
+    refits: Annotated[int, Field(ge=1, le=365)] = 1
 
     @model_validator(mode="after")
     def _one(self) -> Target:

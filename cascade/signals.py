@@ -20,6 +20,8 @@ text.repetition        1 - distinct share of word trigrams       [0, 1)       - 
 text.digits            share of bytes that are ASCII digits      [0, 1]       ?
 text.asks_back         1 if the answer ends with a question mark 0 or 1       -
 text.not_stop          1 if the finish reason is not ``stop``    0 or 1       ?
+size.question          log(1 + characters of the question)       [0, inf)     ?
+size.draft             log(1 + tokens of the answer)             [0, inf)     ?   [G]
 logprobs.mean          mean log-probability, nats per token      (-inf, 0]    +   [G]
 logprobs.min           of the least likely token                 (-inf, 0]    +   [G]
 logprobs.q10           10 % quantile, linear interpolation       (-inf, 0]    +   [G]
@@ -38,7 +40,8 @@ votes.overlap          mean Jaccard similarity of their words    [0, 1]       + 
 verifier.p_true        a verifier's probability of ``True``      [0, 1]       +   [K]
 ====================== ========================================= ============ === ======
 
-The question's own length is not a signal of its own: it is ``length - length_ratio``. Hedging and
+Within the family ``text`` the question's own length is ``length - length_ratio``. ``size`` needs no
+text at all, only the provider's count of tokens, so recorded answers without a text have it. Hedging and
 repetition count words between blanks, so in scripts without blanks they stay near zero.
 """
 
@@ -50,10 +53,11 @@ import string
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from operator import mul
+from types import MappingProxyType
 
 from cascade.types import Draft, Message, Request, Signals
 
-FREE = frozenset({"logprobs", "text", "top"})
+FREE = frozenset({"logprobs", "size", "text", "top"})
 """The families that need nothing but the draft as it comes."""
 
 HEDGES = frozenset(
@@ -73,6 +77,16 @@ VERBAL_INSTRUCTION = "End with a line of its own that says how likely your answe
 VERIFIER_QUESTION = (
     "Is your last message above a right and complete answer to what was asked? Reply with one word, True or False."
 )
+
+DIRECTIONS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(
+        ("text.length", "text.length_ratio", "text.digits", "text.not_stop", "size.question", "size.draft",
+         "neighbours.nearest"), "?")
+    | dict.fromkeys(
+        ("text.hedging", "text.repetition", "text.asks_back", "logprobs.unlikely", "top.mean_entropy",
+         "top.max_entropy", "neighbours.failures", "neighbours.failure"), "-")
+)  # fmt: skip
+"""Direction of the signals that are not ``+``, as in the table above."""
 
 _LOG_HALF = -math.log(2.0)
 _ROUNDING = 1e-4  # providers round in half precision: a certain token may come out just above 0,
@@ -101,6 +115,22 @@ def measure(request: Request, draft: Draft, wanted: Container[str] = FREE) -> Si
             values |= found
             families.append(family)
     return Signals(values=values, families=tuple(families))
+
+
+def of_draft(request: Request, draft: Draft, wanted: Container[str] = FREE) -> Signals:
+    """The free families of a draft: as they were recorded when it was new, else measured.
+
+    A recorded answer still has its tokens, so ``size`` is measured where nobody recorded it.
+    """
+    recorded = draft.measured
+    if recorded is None:
+        return measure(request, draft, wanted)
+    if "size" not in wanted or "size" in recorded.families:
+        return recorded
+    found = _size(request, draft)
+    if found is None:
+        return recorded
+    return Signals(values=recorded.values | found, families=tuple(sorted({*recorded.families, "size"})))
 
 
 def extend(signals: Signals, family: str, values: Mapping[str, float] | None) -> Signals:
@@ -216,6 +246,14 @@ def _text(request: Request, draft: Draft) -> dict[str, float]:
     }
 
 
+def _size(request: Request, draft: Draft) -> dict[str, float] | None:
+    """The family ``size``, or None where the provider counted no tokens or the question is not there."""
+    question, tokens = request.question, draft.usage.completion_tokens
+    if not question or not tokens:
+        return None
+    return {"size.question": math.log1p(len(question)), "size.draft": math.log1p(tokens)}
+
+
 def _verbal(request: Request, draft: Draft) -> dict[str, float] | None:
     """The family ``verbal``: the last line, if it has the form that ``VERBAL_INSTRUCTION`` asks for."""
     stated = _VERBAL.fullmatch(draft.text.rstrip().rpartition("\n")[2])
@@ -305,6 +343,7 @@ def _jaccard(one: set[str], other: set[str]) -> float:
 # In the order of their names, which is the order that ``Signals.families`` promises.
 _MEASURES: dict[str, Callable[[Request, Draft], dict[str, float] | None]] = {
     "logprobs": _logprobs,
+    "size": _size,
     "text": _text,
     "top": _top,
     "verbal": _verbal,

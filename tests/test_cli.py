@@ -20,11 +20,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cascade import local
-from cascade.calibrate import calibrate
 from cascade.cli import app
 from cascade.cli.doctor import foreign
 from cascade.cli.export import moment
 from cascade.demo import in_blocks, live_demo
+from cascade.learning.calibrate import calibrate
 from cascade.ledger import Ledger, read_outcomes, write_outcomes
 from cascade.lock import load_lock, lock_path, save_lock
 from cascade.policyfile import load_policy

@@ -12,8 +12,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
-    policy policyfile asks neighbours confidence lock gates checks signals exact intervals evidence prices intents
-    decide ladder run paid flow replay compare fit calibrate ledger cache transports judging
+    policy policyfile asks neighbours confidence lock gates checks signals
+    exact paired intervals evidence prices intents
+    decide ladder run paid flow replay compare ledger cache transports judging learning
     shadows parts drivers replies streams callers client wrap engine testing demo
     cli __init__ __main__
 """

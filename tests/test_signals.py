@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cascade import signals
 from cascade.signals import agreement, extend, measure, p_true, sets, verifier_messages
-from cascade.types import Draft, Request, Signals
+from cascade.types import Draft, Request, Signals, Usage
 
 any_text = st.text(st.characters())  # lone surrogates too, as a JSON escape can bring them
 any_floats = st.lists(st.floats(), max_size=20)
@@ -263,11 +263,14 @@ def test_the_verifier_reads_the_whole_conversation_first() -> None:
     assert "locate" in verifier_messages(request, draft("", tool_calls=calls))[2]["content"]
 
 
+SIX = Usage(prompt_tokens=4, completion_tokens=6)
+
+
 def test_every_documented_signal_has_its_family_measured_somewhere() -> None:
     rows = [position(0.6, 0.3)] * 6
     found = measure(
         ask(),
-        draft("Paris.\nConfidence: 85%", logprobs=[row[0] for row in rows], top_logprobs=rows),
+        draft("Paris.\nConfidence: 85%", logprobs=[row[0] for row in rows], top_logprobs=rows, usage=SIX),
         signals.FREE | {"verbal"},
     )
     found = extend(found, "votes", agreement(["Paris"], "Paris"))

@@ -35,7 +35,7 @@ def calibrate(
     JSON: `lock` (the file), `certified`, `statement` (the promise or the refusal, in words),
     `certificates` (as in the lock), `gates` (id to threshold in log-odds, null where closed).
     """
-    from cascade import calibrate as calibration
+    from cascade.learning.calibrate import calibrate as fitted
     from cascade.ledger import read_outcomes
     from cascade.lock import lock_path, save_lock
     from cascade.policyfile import load_policy
@@ -44,7 +44,7 @@ def calibrate(
     loaded = load_policy(file)
     rows = list(tracked("outcomes")(read_outcomes(outcomes)))
     with status("fitting and certifying"):
-        lock = calibration.calibrate(rows, loaded, judge=judge)
+        lock = fitted(rows, loaded, judge=judge)
     target = output if output is not None else lock_path(file)
     save_lock(target, lock)
     certified = bool(lock.certificates)

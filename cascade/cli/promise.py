@@ -15,7 +15,8 @@ def promise(certificate: Certificate) -> str:
         f"Of {certificate.judged:,} judged questions {certificate.accepted:,} would be served without the last tier"
     )
     if certificate.kind == "regret":
-        evidence = f"and on {certificate.bad:,} of them that loses against it"
+        gains = f" and on {certificate.better:,} it gains" if certificate.better else ""
+        evidence = f"and on {certificate.bad:,} of them that loses against it{gains}"
         claim = f"at most {_percent(certificate.level)} points of quality are lost over all traffic"
     else:
         evidence = f"{certificate.bad:,} of those unacceptably"

@@ -1,0 +1,1 @@
+"""From labelled outcomes to a lock: reading rows, fitting scorers, walking paths, issuing certificates."""

@@ -1,0 +1,79 @@
+"""With which probability did a row get its labels? And which part of the work is it for?
+
+A label that was drawn by a coin can stand for the rows that the coin left out; one that somebody
+found cannot. Certificates count only rows whose probability is known and not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cascade.decide import coin
+from cascade.types import ModelOutcome, Outcome
+
+FIT, CERTIFY, TEST = "fit", "certify", "test"
+SHARES = ((FIT, 0.4), (CERTIFY, 0.4), (TEST, 0.2))
+"""Of rows that bring no split. A certificate wants as many rows as the scorer that it is about; a
+fifth is left to contradict it."""
+
+
+def split_of(outcome: Outcome) -> str:
+    """The outcome's own split, else one drawn by a hash; what hangs together goes together."""
+    if outcome.split is not None:
+        return outcome.split
+    drawn, upto = coin("", "split", unit_of(outcome)), 0.0
+    for name, share in SHARES:
+        upto += share
+        if drawn < upto:
+            return name
+    return TEST
+
+
+def unit_of(outcome: Outcome) -> str:
+    """What is one independent piece of evidence: a conversation, or a question with its rewordings."""
+    return outcome.conversation or outcome.paraphrase_of or outcome.id
+
+
+def propensity(outcome: Outcome, tiers: Iterable[str], salt: str = "") -> float:
+    """Probability, fixed beforehand, that this row has the answers and labels of these tiers.
+
+    As the row says it; else, of the answers: 1.0 for a recorded data set, the exploration's where a
+    tier was asked off the caller's path. Of the labels: what the verdicts say; where they are silent,
+    1.0 for rows that no gate has touched, and for enforced traffic the audit's probability if its coin
+    fell for the row, and 0.0 if it did not: then somebody found the label. ``salt`` is the audit's.
+    """
+    if outcome.propensity is not None:
+        return outcome.propensity
+    models = [outcome.models[tier] for tier in tiers if tier in outcome.models]
+    return _answered(outcome, tiers) * min((_labelled(outcome, model, salt) for model in models), default=0.0)
+
+
+def _answered(outcome: Outcome, tiers: Iterable[str]) -> float:
+    decision = outcome.decision
+    if decision is None:
+        return 1.0
+    asked = {step.tier for step in decision.steps if step.kind == "call"}
+    aside = any(tier in outcome.models and tier not in asked for tier in tiers)
+    return decision.explore_probability if aside else 1.0
+
+
+def _labelled(outcome: Outcome, model: ModelOutcome, salt: str) -> float:
+    stated = model.verdicts[-1].propensity if model.verdicts else None
+    if stated is not None:
+        return stated
+    decision = outcome.decision
+    if decision is None or decision.mode == "observe":
+        return 1.0
+    return decision.audit_probability if coin(salt, "audit", outcome.id) < decision.audit_probability else 0.0
+
+
+def thinned(probabilities: Iterable[float], names: Iterable[str]) -> list[bool]:
+    """Which rows to keep so that each was as likely as any other to be here: min(p) / p of them.
+
+    What is kept is an independent, evenly drawn sample, to which the exact tests apply as they stand
+    (statistics: as good as weighting, and simpler). The coin is a hash of the row's name, so that a
+    second look keeps the same rows. Rows with probability zero are never kept.
+    """
+    known = list(probabilities)
+    least = min((p for p in known if p > 0), default=1.0)
+    return [p > 0 and coin("", "thin", name) * p < least for p, name in zip(known, names, strict=True)]

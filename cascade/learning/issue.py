@@ -1,0 +1,279 @@
+"""From scores and labels to a certificate for one population, or a refusal that says what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from cascade.confidence import Scorer
+from cascade.evidence import Stratum
+from cascade.exact import least_rows, lower_limit
+from cascade.learning import path as paths
+from cascade.learning.populations import Population
+from cascade.learning.rows import Rows
+from cascade.lock import Certificate, Gate, HeldOut
+from cascade.paired import betting_log_pvalue, paired_lower
+from cascade.policy import Policy, Target
+from cascade.types import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+LEAST_LAID_OUT = 20
+"""Fit rows of a population that may lay out its path; with fewer, those of all populations do."""
+
+LOOSEST = {"right": (6.0, -6.0), "gain": (0.5, -1.0)}
+"""Ends of the path where there are no fit rows at all: the scale of the scores, whatever the data."""
+
+METHODS = {
+    "error": "fixed sequence of exact binomial tests over one threshold path",
+    "regret": "fixed sequence of exact paired tests over one threshold path",
+    "graded": "fixed sequence of betting tests over one threshold path",
+}
+
+
+class Scored(Record, frozen=True, kw_only=True):
+    """Rows with their scores (k, n)."""
+
+    rows: Rows
+    scores: object
+
+    def within(self, population: Population) -> tuple[Floats, Floats]:
+        """Scores and qualities of the population's rows."""
+        import numpy as np
+
+        here = np.flatnonzero(population.holds(self.rows))
+        scores: Floats = np.asarray(self.scores)[:, here]
+        return scores, self.rows.quality[:, here]
+
+
+class Issued(Record, frozen=True, kw_only=True):
+    """What became of one population: its gates, its certificate if there is one, and the account."""
+
+    gates: list[Gate]
+    certificate: Certificate | None
+    stratum: Stratum
+    contradicted: HeldOut | None = None
+
+
+class Terms(Record, frozen=True, kw_only=True):
+    """What all certificates of one calibration have in common."""
+
+    policy: Policy
+    kind: str
+    prefix: str
+    judge: str
+    truth: str
+    conflict: str
+    shares: dict[str, int]
+    issued_at: str
+    identity: dict[str, str]
+
+
+def issue(
+    population: Population, scorers: list[Scorer], routed: list[Gate], fit: Scored, certify: Scored, test: Scored,
+    terms: Terms,
+) -> Issued:  # fmt: skip
+    """Walk the population's path and write down what was found."""
+    target, delta = terms.policy.target, population.delta
+    scores, quality = certify.within(population)
+    line, starts = _layout(population, fit, len(certify.rows), scores.shape[1], terms)
+    counts = paths.sweep(line, scores, quality, target.kind)
+    start, chosen, share = _walk(counts, starts, target, delta)
+    stratum = Stratum(
+        name=population.name,
+        slices=population.slices,
+        signal_sets=population.signal_sets,
+        delta=delta,
+        rows=scores.shape[1],
+        path=paths.points(line, counts, scores.shape[1], start, chosen, target, share),
+        start=start,
+        chosen=chosen,
+    )
+    if chosen is None:
+        missing = _missing(counts, scores.shape[1], target, share)
+        why = _refusal(population, target, delta, missing)
+        gates = _gates(population, scorers, routed, None)
+        return Issued(gates=gates, certificate=None, stratum=replace(stratum, refusal=why, missing_labels=missing))
+    threshold = float(line[chosen])
+    held = _held_out(population, test, threshold, target, delta)
+    if held is not None and held.low > target.level:
+        gates = _gates(population, scorers, routed, None)
+        refused = replace(stratum, refusal=_contradiction(population, held, target))
+        return Issued(gates=gates, certificate=None, stratum=refused, contradicted=held)
+    gates = _gates(population, scorers, routed, threshold)
+    covered = [gate.id for gate in gates if _open(gate, threshold)]
+    certificate = _certificate(population, stratum, counts[chosen], covered, share, held, terms)
+    return Issued(gates=gates, certificate=certificate, stratum=stratum)
+
+
+def _certificate(
+    population: Population, stratum: Stratum, found: paths.Counts, gates: list[str], delta: float,
+    held: HeldOut | None, terms: Terms,
+) -> Certificate:  # fmt: skip
+    target, chosen = terms.policy.target, stratum.chosen or 0
+    return Certificate(
+        id=f"{terms.prefix}-{population.name}".replace(" ", "-").replace(",", ""),
+        gates=gates,
+        kind=target.kind,
+        level=target.level,
+        confidence=target.confidence,
+        delta=delta,
+        method=METHODS["graded" if found.losses is not None else target.kind],
+        population=_population(population, target.kind),
+        judged=stratum.rows,
+        accepted=found.served,
+        bad=found.bad,
+        better=found.better,
+        bound=min(stratum.path[chosen].bound, target.level),
+        judge=terms.judge,
+        truth=terms.truth,
+        conflict=terms.conflict,
+        shares=terms.shares,
+        candidates=len(stratum.path),
+        start=stratum.start,
+        chosen=chosen,
+        held_out=held,
+        issued_at=terms.issued_at,
+        identity=terms.identity,
+    )
+
+
+def _contradiction(population: Population, held: HeldOut, target: Target) -> str:
+    return (
+        f"{population.name}: held-out rows contradict the promise: their risk is at least {held.low:.3g}, "
+        f"the target is {target.level:g}; the rows of the splits are not alike: look at how they were drawn"
+    )
+
+
+def _layout(population: Population, fit: Scored, fitted: int, rows: int, terms: Terms) -> tuple[Floats, list[int]]:
+    """Candidate thresholds and where to start, from the fit rows alone.
+
+    Without fit rows: a fixed grid over the scale of the scores and three starts, which share delta.
+    """
+    import numpy as np
+
+    target, delta = terms.policy.target, population.delta
+    scores, quality = fit.within(population)
+    if scores.shape[1] < LEAST_LAID_OUT and len(fit.rows):
+        scores, quality = np.asarray(fit.scores), fit.rows.quality
+    line = paths.candidates(scores, rows, target, delta)
+    if not len(line):
+        high, low = LOOSEST["right" if terms.kind == "right" else "gain"]
+        return np.linspace(high, low, paths.CANDIDATES), [0, paths.CANDIDATES // 3, 2 * paths.CANDIDATES // 3]
+    guesses = paths.sweep(line, scores, quality, target.kind)
+    return line, [paths.start_of(guesses, scores.shape[1], rows, target, delta)]
+
+
+def _walk(counts: list[paths.Counts], starts: list[int], target: Target, delta: float) -> tuple[int, int | None, float]:
+    """The start that reached furthest, where it got to, and the delta of its test."""
+    share = delta / len(starts)
+    reached = [(paths.walk(counts, start, target, share), start) for start in starts]
+    place, start = max(reached, key=lambda found: -1 if found[0] is None else found[0])
+    return start, place, share
+
+
+def _gates(population: Population, scorers: list[Scorer], routed: list[Gate], threshold: float | None) -> list[Gate]:
+    """The population's gates: one for each scorer of its signal sets, and those of its routed slices."""
+    made = [
+        Gate(
+            id=scorer.id if population.gate_slice == "*" else f"{scorer.id}@{population.gate_slice}",
+            tier=scorer.tier,
+            slice=population.gate_slice,
+            signal_set=scorer.signal_set,
+            scorer=scorer.id,
+            threshold=threshold,
+            seen=population.slices if population.gate_slice == "*" else [],
+        )
+        for scorer in scorers
+        if scorer.signal_set in population.signal_sets
+    ]
+    return made + [gate for gate in routed if gate.slice in population.slices]
+
+
+def _open(gate: Gate, threshold: float) -> bool:
+    return not gate.routed or (gate.standing is not None and gate.standing >= threshold)
+
+
+def _held_out(population: Population, test: Scored, threshold: float, target: Target, delta: float) -> HeldOut | None:
+    """What the held-out rows say at this threshold; None without any."""
+    scores, quality = test.within(population)
+    if not scores.shape[1]:
+        return None
+    found = paths.count(threshold, scores, quality, target.kind)
+    if target.kind == "error":
+        low = lower_limit(found.bad, found.n, delta)
+    elif found.losses is not None:
+        # "At most the level" is rejected where betting that the mean is higher has won.
+        low = target.level if _beyond(found, target.level, delta) else -1.0
+        low += 1e-9 * (low > 0)
+    else:
+        low = paired_lower(found.bad, found.better, found.n, delta)
+    return HeldOut(n=found.n, bad=found.bad, better=found.better, risk=found.risk(target.kind), low=low)
+
+
+def _beyond(found: paths.Counts, level: float, delta: float) -> bool:
+    from math import log
+
+    return betting_log_pvalue(-found.losses, -level) <= log(delta)
+
+
+def _missing(counts: list[paths.Counts], rows: int, target: Target, delta: float) -> int | None:
+    """Further rows after which some candidate would pass if its rates stayed as they are; None if none would."""
+    best: int | None = None
+    for found in counts:
+        if not rows or found.risk(target.kind) >= target.level:
+            continue
+        factor = _factor(found, target, delta)
+        if factor is not None:
+            more = max(int(rows * factor) - rows, 1)
+            best = more if best is None else min(best, more)
+    return best
+
+
+def _factor(found: paths.Counts, target: Target, delta: float) -> float | None:
+    """How many times as many rows with the same rates would pass, to a quarter; None beyond a thousand."""
+    factor = 1.0
+    while factor < 1000.0:
+        factor *= 1.25
+        if _times(found, factor).passes(target, delta):
+            return factor
+    return None
+
+
+def _times(found: paths.Counts, factor: float) -> paths.Counts:
+    import numpy as np
+
+    losses = found.losses
+    return paths.Counts(
+        n=int(found.n * factor),
+        bad=-int(-found.bad * factor // 1),
+        better=int(found.better * factor),
+        served=int(found.served * factor),
+        losses=None if losses is None else np.resize(losses, int(len(losses) * factor)),
+    )
+
+
+def _refusal(population: Population, target: Target, delta: float, missing: int | None) -> str:
+    least = least_rows(target.level, delta)
+    rows = "judged rows" if target.kind == "regret" else "accepted rows"
+    more = (
+        f"about {missing:,} more judged rows would certify it if the rates stay as they are"
+        if missing is not None
+        else "at these rates no number of rows would: the scores do not tell right from wrong well enough"
+    )
+    return (
+        f"{population.name}: nothing is certified at {target.kind} {target.level:g} with confidence "
+        f"{target.confidence:g}, every gate stays closed; at least {least} {rows} without a bad one are needed, {more}"
+    )
+
+
+def _population(population: Population, kind: str) -> str:
+    who = "all requests" if population.gate_slice == "*" else f"requests of {population.gate_slice}"
+    of = f" ({', '.join(population.slices)})" if population.gate_slice == "*" and len(population.slices) > 1 else ""
+    with_ = f" whose draft has {' or '.join(population.signal_sets)}" if population.alone else ""
+    return f"{who}{of}{with_}" if kind == "regret" else f"{who}{of}{with_}, served without the last tier"

@@ -1,0 +1,90 @@
+"""Which populations get a promise of their own, and how the error budget is divided among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from cascade.exact import least_rows
+from cascade.learning.rows import Rows
+from cascade.lock import ANY_SLICE
+from cascade.policy import Policy
+from cascade.types import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Population(Record, frozen=True, kw_only=True):
+    """Requests of these ``slices`` whose draft has one of these signal sets: disjoint from all others.
+
+    ``gate_slice`` is how its gates are filed: a slice's own name, or any slice. ``delta`` is its share
+    of the error budget.
+    """
+
+    name: str
+    gate_slice: str
+    slices: list[str]
+    signal_sets: list[str]
+    delta: float
+    alone: bool
+
+    def holds(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows belong to it, (n,)."""
+        import numpy as np
+
+        found = np.isin(np.array(rows.slices, dtype=object), self.slices)
+        if self.alone:
+            names = [row[0].set_name if row[0] is not None else "" for row in rows.signals]
+            found &= np.isin(np.array(names, dtype=object), self.signal_sets) | (np.array(rows.routed) >= 0)
+        return found
+
+
+class Division(Record, frozen=True, kw_only=True):
+    """All populations, the slices that stay closed for want of rows, and how delta was shared."""
+
+    populations: list[Population]
+    closed: dict[str, int]
+    shares: dict[str, int]
+
+
+def divide(rows: Rows, sets: list[str], policy: Policy) -> Division:
+    """Populations from the certification rows' slices and signal sets; their labels are not read.
+
+    With one cheap tier each signal set is a population: a promise about a mixture of sets would not
+    outlive a provider that drops one. With more tiers a request has a set at each of them, and they
+    are tested together on one path.
+    """
+    target = policy.target
+    whole = (1.0 - target.confidence) / target.refits
+    counts = Counter(rows.slices)
+    alone = len(policy.tiers) == 2 and len(sets) > 1
+    per_set = len(sets) if alone else 1
+    own, rest, closed = [], sorted(counts), {}
+    if target.over == "each slice":
+        declared = sorted(policy.slices) or sorted(counts)
+        least = least_rows(target.level, whole / (len(declared) * per_set))
+        own = [name for name in declared if counts[name] >= least]
+        rest = [name for name in declared if counts[name] < least]
+        if target.small_slices == "closed":
+            closed, rest = {name: least - counts[name] for name in rest}, []
+    groups = [(name, name, [name]) for name in own]
+    if rest:
+        groups.append(("small slices together" if own or target.over != "all" else "all", ANY_SLICE, rest))
+    shares = {"refits a year": target.refits, "slices": len(groups) or 1, "signal sets": per_set}
+    delta = whole / (max(len(groups), 1) * per_set)
+    chosen = [[name] for name in sets] if alone else [sets]
+    made = [
+        Population(
+            name=f"{name}, {'+'.join(some)}" if alone else name,
+            gate_slice=filed,
+            slices=slices,
+            signal_sets=some,
+            delta=delta,
+            alone=alone,
+        )
+        for name, filed, slices in groups
+        for some in chosen
+    ]
+    return Division(populations=made, closed=closed, shares={k: v for k, v in shares.items() if v > 1})

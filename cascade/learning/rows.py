@@ -1,0 +1,201 @@
+"""Labelled outcomes as columns: what serving would have seen of each row, beside how it turned out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cascade.checks import built_in
+from cascade.decide import UNPLACED, find_slice, otherwise, plan
+from cascade.embedding import Embedder
+from cascade.errors import ConfigError
+from cascade.evidence import LeftOut
+from cascade.gates import Gates, OpenGate
+from cascade.intents import fit_intents
+from cascade.learning.drawn import propensity, split_of, unit_of
+from cascade.lock import Certificate, Gate
+from cascade.policy import Policy
+from cascade.replay import draft_of, request_of
+from cascade.signals import narrowed, of_draft
+from cascade.types import Outcome, Record, Request, Signals
+
+EXAMPLES = 3
+LISTS = ("outcomes", "requests", "slices", "splits", "units", "signals", "routed")
+
+
+class Rows(Record, frozen=True, kw_only=True):
+    """``n`` labelled rows of a ladder of ``k`` cheap tiers and a last one, as columns.
+
+    ``signals[i][t]`` are those of cheap tier t, narrowed to a declared set, or None where serving
+    would not serve that draft (a check failed, the tier would not be asked). ``routed[i]`` is the
+    cheap tier that a routed slice goes to, -1 for cascaded rows, -2 where its draft failed a check.
+    ``quality`` in [0, 1] and ``cost`` in dollars have shape (k + 1, n), NaN where unknown.
+    """
+
+    outcomes: list[Outcome]
+    requests: list[Request]
+    slices: list[str]
+    splits: list[str]
+    units: list[str]
+    signals: list[list[Signals | None]]
+    routed: list[int]
+    quality: Any
+    cost: Any
+    propensity: Any
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def take(self, places: Sequence[int]) -> Rows:
+        """These rows, in this order."""
+        chosen = list(places)
+        listed: dict[str, Any] = {name: [getattr(self, name)[i] for i in chosen] for name in LISTS}
+        return Rows(
+            **listed,
+            quality=self.quality[:, chosen],
+            cost=self.cost[:, chosen],
+            propensity=self.propensity[chosen],
+        )
+
+    def of(self, split: str) -> Rows:
+        """The rows of one split."""
+        return self.take([i for i, name in enumerate(self.splits) if name == split])
+
+
+ANY_GATE = OpenGate(
+    gate=Gate(id="any", tier="", routed=True),
+    scorer=None,
+    certificate=Certificate(
+        id="none", gates=[], kind="error", level=0.0, confidence=0.0, delta=0.0, method="", population="",
+        judged=0, accepted=0, bad=0, bound=1.0, judge="", issued_at="",
+    ),
+)  # fmt: skip
+
+
+class EveryGate(Gates):
+    """Open gates everywhere: which requests would be asked of which tier, before anything is certified?"""
+
+    def __init__(self) -> None:
+        pass
+
+    def any_open(self, tier: str, slice_name: str) -> bool:
+        """Yes."""
+        return True
+
+    def hopeless(self, tier: str, slice_name: str, request: Request) -> bool:
+        """No."""
+        return False
+
+    def find(self, tier: str, slice_name: str, signal_set: str) -> OpenGate | None:
+        """An open one: a routed slice is asked of its tier."""
+        return ANY_GATE
+
+
+def read_rows(
+    outcomes: Iterable[Outcome], policy: Policy, embedder: Embedder | None = None
+) -> tuple[Rows, list[LeftOut]]:
+    """The labelled rows, sorted by id, and what was left out of them, by reason.
+
+    A row needs the label of every cheap tier, and for a regret target that of the last one. Rows that
+    no coin drew are left out by name. ``ConfigError`` where slices are told apart by examples and no
+    ``embedder`` is given.
+    """
+    import numpy as np
+
+    reading = _Reading(policy, embedder)
+    left: dict[str, list[str]] = defaultdict(list)
+    made: list[dict[str, Any]] = []
+    # Sorted, so that neither folds nor digests depend on the order in which rows happen to come.
+    for outcome in sorted(outcomes, key=lambda row: row.id):
+        reason = reading.refusal(outcome)
+        if reason:
+            left[reason].append(outcome.id)
+        else:
+            made.append(reading.row(outcome))
+    listed: dict[str, Any] = {name: [row[name] for row in made] for name in LISTS}
+    quality = np.array([row["quality"] for row in made]).reshape(-1, len(policy.tiers)).T
+    cost = np.array([row["cost"] for row in made]).reshape(-1, len(policy.tiers)).T
+    drawn = np.array([row["propensity"] for row in made])
+    rows = Rows(**listed, quality=quality, cost=cost, propensity=drawn)
+    return rows, [
+        LeftOut(reason=reason, rows=len(ids), examples=ids[:EXAMPLES]) for reason, ids in sorted(left.items())
+    ]
+
+
+class _Reading:
+    """One policy's way of reading an outcome."""
+
+    def __init__(self, policy: Policy, embedder: Embedder | None) -> None:
+        self._policy = policy
+        self._enforced = policy.model_copy(update={"mode": "enforce", "rollout": 100.0})
+        self._tiers = [tier.name for tier in policy.tiers]
+        self._needed = self._tiers if policy.target.kind == "regret" else self._tiers[:-1]
+        self._embedder = embedder
+        by_examples = any(declared.examples for declared in policy.slices.values())
+        if by_examples and embedder is None:
+            raise ConfigError("the policy tells slices apart by examples, which needs an embedder")
+        self._intents = fit_intents(policy, embedder) if by_examples and embedder is not None else None
+
+    def refusal(self, outcome: Outcome) -> str:
+        """Why a row cannot take part; empty where it can."""
+        for tier in self._needed:
+            model = outcome.models.get(tier)
+            if model is None:
+                return f"no answer of tier {tier}"
+            if model.quality is None:
+                return f"no label of tier {tier}"
+        if propensity(outcome, self._needed, self._policy.audit.salt) <= 0.0:
+            return "labelled, but no coin drew it, so it stands for no other row (enforced traffic, not audited)"
+        return ""
+
+    def row(self, outcome: Outcome) -> dict[str, Any]:
+        """The row's columns, by the names of ``Rows``."""
+        nan = float("nan")
+        request = request_of(outcome)
+        made = plan(request, self._enforced, EVERY_GATE, self._place(request))
+        found = [outcome.models.get(tier) for tier in self._tiers]
+        quality = [nan if model is None or model.quality is None else model.quality for model in found]
+        cost = [nan if model is None or model.cost is None else model.cost for model in found]
+        signals: list[Signals | None] = []
+        routed = self._routed(made.slice)
+        for place, tier in enumerate(self._policy.tiers[:-1]):
+            recorded = outcome.models[tier.name]
+            draft = draft_of(tier.name, recorded, tier.model)
+            failed = any(check.outcome == "fail" for check in [*built_in(request, draft), *recorded.checks])
+            asked = tier in made.tiers and not failed
+            if place == routed and not asked:
+                routed = -2
+            cascaded = asked and routed == -1
+            signals.append(self._signals(request, draft) if cascaded else None)
+        return {
+            "outcomes": outcome,
+            "requests": request,
+            "slices": made.slice,
+            "splits": split_of(outcome),
+            "units": unit_of(outcome),
+            "signals": signals,
+            "routed": routed,
+            "quality": quality,
+            "cost": cost,
+            "propensity": propensity(outcome, self._needed, self._policy.audit.salt),
+        }
+
+    def _signals(self, request: Request, draft: Any) -> Signals | None:
+        return narrowed(of_draft(request, draft, self._policy.families), self._policy.signals.sets)
+
+    def _place(self, request: Request) -> str:
+        """The slice that serving would find."""
+        name = find_slice(request, self._policy)
+        if name != UNPLACED or self._intents is None or self._embedder is None:
+            return name
+        return self._intents.classify(self._embedder.embed([request.question])[0]) or otherwise(self._policy)
+
+    def _routed(self, slice_name: str) -> int:
+        declared = self._policy.slices.get(slice_name)
+        if declared is None or declared.route is None or declared.route == self._tiers[-1]:
+            return -1
+        return self._tiers.index(declared.route)
+
+
+EVERY_GATE = EveryGate()
