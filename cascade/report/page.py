@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,8 @@ TEMPLATE = "page.html.j2"
 SHOWN = 8
 """Wrong rows in sight; the rest are folded."""
 
-READABLE = 0o644
-"""A temporary file is its owner's alone; a report is for others too."""
-
 SHORT = 320
-"""Characters of a question or an answer beyond which it is folded."""
+"""Characters of a question or an answer beyond which it is folded, and of a promise that is set smaller."""
 
 
 def html(evidence: Evidence) -> str:
@@ -60,19 +57,17 @@ def write(path: Path, evidence: Evidence) -> None:
     Raises ``ConfigError`` when it cannot be written.
     """
     body = html(evidence).encode("utf-8", "replace")  # half a surrogate pair is no character
+    part = Path(f"{path}.{os.getpid()}.part")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(body)
-            Path(name).chmod(READABLE)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        part.write_bytes(body)
+        part.replace(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}; name another file") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
+@functools.cache
 def _templates() -> jinja2.Environment:
     """Every value is escaped, and a name that is missing is an error, not an empty place."""
     import jinja2

@@ -63,7 +63,8 @@ def _strata(evidence: Evidence) -> list[RenderableType]:
             risk = (_share(point.risk, 2), _share(point.bound, 2))
             cells = [_share(point.served), f"{point.n:,}", f"{point.bad:,}", *risk]
         _add(table, stratum.name, f"{stratum.rows:,}", *cells, *ends)
-    return _with(table, *(f"{s.name}: {words.finding(s, asked)}" for s in evidence.strata if s.chosen is None))
+    missing = [stratum for stratum in evidence.strata if stratum.chosen is None]
+    return _with(table, *(f"{stratum.name}: {words.finding(stratum, asked.kind)}" for stratum in missing))
 
 
 def _slices(evidence: Evidence) -> list[RenderableType]:
