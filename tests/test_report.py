@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,27 @@ def test_the_same_evidence_gives_the_same_bytes_in_another_process(page: str, tm
 def test_a_callers_matplotlib_is_neither_changed_nor_asked(page: str) -> None:
     import matplotlib
 
-    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
+    with matplotlib.rc_context(
+        {
+            "axes.facecolor": "red",
+            "font.size": 30,
+            "svg.fonttype": "path",
+            "xtick.direction": "in",
+            "lines.markersize": 20,
+        }
+    ):
         before = dict(matplotlib.rcParams)
         assert html(certified()) == page
         assert dict(matplotlib.rcParams) == before
+
+
+def test_reports_written_at_once_do_not_mix_their_settings(page: str) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: html(certified()), range(8))) == {page}
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_importing_the_report_brings_nothing_that_draws() -> None:
@@ -198,7 +216,28 @@ def test_hostile_text_in_any_field_stays_text() -> None:
         assert [set(held) for _, held in found.tags] == [set(held) for _, held in wanted.tags]
         assert {tag for tag, _ in found.tags}.isdisjoint({"script", "img", "iframe", "object", "link-preload"})
         assert found.headings[0] == HOSTILE
-    assert "[red]" in printed(everywhere(certified(), HOSTILE))
+
+
+def test_the_terminal_prints_markup_as_it_stands() -> None:
+    """A name in brackets takes the place that any other name of its length would."""
+    for evidence in (certified(), refused()):
+        assert printed(everywhere(evidence, "[b]")) == printed(everywhere(evidence, "(b)")).replace("(b)", "[b]")
+
+
+def test_regret_is_told_in_points_with_what_was_gained() -> None:
+    """For regret the rows on which the cheap answer was the better one are part of the evidence."""
+    stratum = certified().strata[0]
+    assert stratum.chosen is not None
+    path = list(stratum.path)
+    path[stratum.chosen] = point = msgspec.structs.replace(path[stratum.chosen], n=1400, bad=41, better=17)
+    strata = [msgspec.structs.replace(stratum, path=path)]
+    evidence = msgspec.structs.replace(refused(), target="max_regret 0.05 at confidence 0.95", strata=strata)
+    head, row = Page(html(evidence)).rows[:2]
+    assert head[3:7] == ["judged", "bad", "better", "risk, points"]
+    assert row[3:7] == ["1,400", "41", "17", f"{point.risk * 100:.2f}"]
+    said = f"41 lose against the last tier and 17 gain: {point.risk * 100:.2f} points"
+    assert said in html(evidence).replace("\N{NO-BREAK SPACE}", " ")
+    assert re.search(r"1,400 +41 +17 ", printed(evidence))
 
 
 @pytest.mark.parametrize("evidence", [certified(), refused(), contradicted()], ids=lambda e: e.status)

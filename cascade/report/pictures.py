@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,9 @@ STYLE: Any = {
     "ytick.labelcolor": INK,
     "lines.linewidth": 1.8,
 }
+
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def risk_coverage(place: str, stratum: Stratum, asked: words.Asked) -> Markup:
@@ -164,12 +168,13 @@ def cost_quality(place: str, choices: list[Choice]) -> Markup:
 def _drawing(panels: list[int] | None = None) -> Iterator[tuple[Any, ...]]:
     """A figure and its axes under this module's settings; the caller's are untouched afterwards.
 
-    ``Figure`` is used without pyplot, which would choose a backend and keep every figure alive.
+    ``Figure`` is used without pyplot, which would choose a backend and keep every figure alive. But the
+    settings of SVG are matplotlib's global ones: two drawings at once would restore each other's.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context():
+    with _ONE_AT_A_TIME, matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=SIZE, layout="constrained")

@@ -49,19 +49,21 @@ def _promise(evidence: Evidence) -> list[RenderableType]:
 
 
 def _strata(evidence: Evidence) -> list[RenderableType]:
-    columns = ("rows", "served\n%", "judged", "bad", "risk\n%", "upper\nlimit %", "delta\n%", "tested", "passed")
-    table = _table("certificates by\nstratum", *columns)
     asked = words.asked(evidence.target)
+    unit = "points" if asked.kind == "regret" else "%"
+    counts = ("judged", "bad", "better") if asked.kind == "regret" else ("judged", "bad")
+    columns = ("rows", "served\n%", *counts, f"risk\n{unit}", f"upper\nlimit\n{unit}", "delta\n%", "tested", "passed")
+    table = _table("certificates by\nstratum", *columns)
     for stratum in evidence.strata:
-        tested = sum(point.tested for point in stratum.path)
-        passed = sum(point.tested and point.passed for point in stratum.path)
-        ends = (_share(stratum.delta, 2), f"{tested:,}", f"{passed:,}")
         point = words.chosen(stratum)
         if point is None:
-            cells = [words.NOTHING] * 5
+            cells = [words.NOTHING] * (3 + len(counts))
         else:
+            counted = (point.n, point.bad, point.better)[: len(counts)]
             risk = (_share(point.risk, 2), _share(point.bound, 2))
-            cells = [_share(point.served), f"{point.n:,}", f"{point.bad:,}", *risk]
+            cells = [_share(point.served), *(f"{count:,}" for count in counted), *risk]
+        tested = [one.passed for one in stratum.path if one.tested]
+        ends = (_share(stratum.delta, 2), f"{len(tested):,}", f"{sum(tested):,}")
         _add(table, stratum.name, f"{stratum.rows:,}", *cells, *ends)
     missing = [stratum for stratum in evidence.strata if stratum.chosen is None]
     return _with(table, *(f"{stratum.name}: {words.finding(stratum, asked.kind)}" for stratum in missing))

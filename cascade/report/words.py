@@ -125,10 +125,15 @@ def finding(stratum: Stratum, kind: str) -> str:
         why = f": {stratum.refusal.rstrip('.')}" if stratum.refusal else ""
         labels = f" About {stratum.missing_labels:,} more labels are missing." if stratum.missing_labels else ""
         return f"Nothing is certified here{why}.{labels}"
-    what = "lose against the last tier" if kind == "regret" else "are not acceptable"
+    sure = f"{100 * (1 - stratum.delta):.4g} % confidence"
+    if kind == "regret":
+        return (
+            f"Of {point.n:,} judged rows {point.bad:,} lose against the last tier and {point.better:,} gain: "
+            f"{point.risk * 100:.2f} points of quality are lost, and at most {point.bound * 100:.2f} with {sure}."
+        )
     return (
-        f"Of {point.n:,} judged rows {point.bad:,} {what}: {percent(point.risk, 2)}, and at most "
-        f"{percent(point.bound, 2)} with {100 * (1 - stratum.delta):.4g} % confidence."
+        f"Of {point.n:,} judged rows {point.bad:,} are not acceptable: {percent(point.risk, 2)}, and at most "
+        f"{percent(point.bound, 2)} with {sure}."
     )
 
 
