@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,9 @@ from cascade.intervals import Figure
 from cascade.report import html, tables, words, write
 from cascade.report.pictures import VARIABLES
 from tests.evidence_examples import certified, contradicted, refused, wrong_rows
+from tests.report_reading import HOSTILE, Page, everywhere
 
 ROOT = Path(__file__).parent.parent
-HOSTILE = """</script></title></details><img src=x onerror=alert(1)>"' onload='[red]{{ 7 * 7 }}"""
-FIXED = {"status", "pays"}
-"""Fields that take one of a few words."""
 LISTS = {
     "strata": "risk",
     "reliability": "reliability",
@@ -41,55 +38,6 @@ LISTS = {
     "refused_signals": "signals",
     "left_out": "left-out",
 }
-
-
-class Page(HTMLParser):
-    """What a page holds: its tags with attributes, the text of each element by class, its rows of cells."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.headings: list[str] = []
-        self.texts: list[str] = []
-        self._into: list[str] | None = None
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in {"td", "th"}:
-            self._begin(self.rows[-1])
-        elif tag in {"h1", "h2", "h3"}:
-            self._begin(self.headings)
-        elif dict(attrs).get("class") == "text":
-            self._begin(self.texts)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in {"td", "th", "h1", "h2", "h3", "div"}:
-            self._into = None
-
-    def handle_data(self, data: str) -> None:
-        if self._into is not None:
-            self._into[-1] += data
-
-    def _begin(self, into: list[str]) -> None:
-        into.append("")
-        self._into = into
-
-
-def everywhere(value: Any, said: str) -> Any:
-    """The same value with ``said`` in the place of every text that could be anything."""
-    if isinstance(value, msgspec.Struct):
-        fields = {name: getattr(value, name) for name in value.__struct_fields__}
-        return type(value)(**{n: v if n in FIXED else everywhere(v, said) for n, v in fields.items()})
-    if isinstance(value, list):
-        return [everywhere(one, said) for one in value]
-    if isinstance(value, dict):
-        return {everywhere(key, said): everywhere(one, said) for key, one in value.items()}
-    return said if isinstance(value, str) else value
 
 
 def bare(**fields: Any) -> Evidence:
@@ -233,7 +181,7 @@ def test_regret_is_told_in_points_with_what_was_gained() -> None:
     strata = [msgspec.structs.replace(stratum, path=path)]
     evidence = msgspec.structs.replace(refused(), target="max_regret 0.05 at confidence 0.95", strata=strata)
     head, row = Page(html(evidence)).rows[:2]
-    assert head[3:7] == ["judged", "bad", "better", "risk, points"]
+    assert head[3:7] == ["judged", "bad", "better", "risk,\N{NO-BREAK SPACE}points"]
     assert row[3:7] == ["1,400", "41", "17", f"{point.risk * 100:.2f}"]
     said = f"41 lose against the last tier and 17 gain: {point.risk * 100:.2f} points"
     assert said in html(evidence).replace("\N{NO-BREAK SPACE}", " ")

@@ -17,7 +17,7 @@ import pytest
 from cascade.evidence import Evidence
 from cascade.report import write
 from tests.evidence_examples import certified, contradicted, refused, wrong_rows
-from tests.test_report import HOSTILE, Page, everywhere
+from tests.report_reading import HOSTILE, Page, everywhere
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = (

@@ -47,7 +47,13 @@ LIMITS = (
 )
 """What a promise does not say."""
 
-_NUMBER = re.compile(r"(?<![\w.])(\d*\.?\d+)\s*(%|points?\b)?(?!\s*confidence)")
+VERDICTS = {
+    "pays": "pays: even the lower limit of the share served cheap is above what is needed.",
+    "does not pay": "does not pay: switch it off, or make the cheap tier better or the audits rarer.",
+    "cannot tell yet": "may pay: it cannot be told yet. The interval of the share served cheap holds what is needed.",
+}
+
+_NUMBER = re.compile(r"(?<![\w.])(\d*\.?\d+)\s*(%|points?\b)?")
 _CONFIDENCE = re.compile(r"confidence\W*(of\W*)?\d*\.?\d+|\d*\.?\d+\s*%?\s*confidence", re.IGNORECASE)
 
 
@@ -162,10 +168,3 @@ def break_even(found: BreakEven) -> list[str]:
         f"For 1,000 requests the cheap tier costs {cheap}, the last tier {frontier}, the judge {judge}; "
         f"{percent(found.audit_rate)} of what is served cheap is audited.",
     ]
-
-
-VERDICTS = {
-    "pays": "pays: even the lower limit of the share served cheap is above what is needed.",
-    "does not pay": "does not pay: switch it off, or make the cheap tier better or the audits rarer.",
-    "cannot tell yet": "may pay: it cannot be told yet. The interval of the share served cheap holds what is needed.",
-}
