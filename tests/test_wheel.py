@@ -58,3 +58,11 @@ def test_init_writes_a_policy_that_loads(installed: Path, tmp_path: Path) -> Non
     run(installed / "env/bin/cascade", "init", "support", cwd=tmp_path)
     code = "from cascade.policyfile import load_policy; print(load_policy('support.toml').name)"
     assert run(installed / "env/bin/python", "-c", code, cwd=tmp_path).stdout.strip() == "support"
+
+
+def test_the_report_finds_its_template_and_style(installed: Path, tmp_path: Path) -> None:
+    """What is no Python travels along too."""
+    code = "import jinja2; from cascade.report.page import TEMPLATE, _templates; _templates().get_template(TEMPLATE)"
+    code += "; print(len(_templates().get_template('page.css').render()))"
+    there = run(installed / "env/bin/python", "-c", code, cwd=tmp_path).stdout
+    assert int(there) == len((ROOT / "cascade/report/page.css").read_text().removesuffix("\n"))
