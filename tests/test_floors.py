@@ -12,9 +12,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
-    policy policyfile asks neighbours confidence lock gates checks signals exact intervals evidence prices intents
+    policy policyfile asks neighbours confidence lock gates checks signals exact betting economics intervals evidence prices intents
     decide ladder run paid flow replay compare fit calibrate ledger cache transports judging
-    shadows parts drivers replies streams callers client wrap engine testing demo
+    shadows parts drivers replies streams callers client wrap plan engine testing demo
     cli __init__ __main__
 """
 """From low to high. A module imports from lower floors, or from what stands left of it on its own."""
