@@ -156,9 +156,12 @@ def delay(level: float, delta: float, *, before: float, after: float, streams: i
     """Simulated delay of the alarm when the rate jumps from ``before`` to ``after`` at audit 1,000.
 
     Streams that alarm before anything has changed are left out. Deterministic in ``seed``.
+    ``ConfigError`` unless before <= level < after < 1.
     """
     import numpy as np
 
+    if not before <= level < after < 1.0:
+        raise ConfigError(f"a drift goes from at most {level:g}, the level, to above it and below 1, not to {after:g}")
     bound = log(1.0 / delta) / divergence(after, level)
     horizon = min(ceil(12 * bound) + 200, LONGEST)
     rates = np.repeat([before, after], [BEFORE, horizon])

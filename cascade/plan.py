@@ -110,14 +110,15 @@ def rows_with_power(level: float, true_rate: float, delta: float, power: float) 
     return None
 
 
-def days_until(needed: Labels, promise: Promise, traffic: Traffic) -> float:
-    """Days until every slice has its rows, if each label goes to a slice that still lacks some.
+def days_until(needed: Labels, promise: Promise, traffic: Traffic) -> tuple[float, float]:
+    """Days until one slice has its rows, and until all have, if no label goes where none is missing.
 
     A slice gives no more rows than its share of the traffic has, all of them no more than a day's
-    labels.
+    labels; the first certificate is that of the largest slice, if its labels come first.
     """
-    scarcest = min(promise.slices.values()) * traffic.requests
-    return max(needed.rows / scarcest, needed.total / min(traffic.labels, traffic.requests))
+    shares, most = promise.slices.values(), min(traffic.labels, traffic.requests)
+    first = needed.rows / min(max(shares) * traffic.requests, most)
+    return first, max(needed.rows / (min(shares) * traffic.requests), needed.total / most)
 
 
 class Alarm(Record, frozen=True, kw_only=True):
@@ -148,15 +149,10 @@ def drift(promise: Promise, traffic: Traffic, *, true_rate: float, rates: Sequen
 
     ``true_rate`` is the rate before, as it is promised (for regret: over all traffic). Without
     ``rates`` a few multiples of the level, as far as they are below 1. ``ConfigError`` for a rate
-    that breaks no promise.
+    that breaks no promise: it must be between the level among accepted answers and 1.
     """
     scale = 1.0 / traffic.accept if promise.kind == "regret" else 1.0
     level = promise.level * scale
-    wrong = [rate for rate in rates if not level < rate < 1.0]
-    if wrong:
-        raise ConfigError(
-            f"a drift goes above the level of {level:g} among accepted answers and below 1, not to {wrong[0]:g}"
-        )
     risen = rates or [level * times for times in RISES if level * times < 1.0]
     delays = [delay(level, promise.delta, before=true_rate * scale, after=rate) for rate in risen]
     alarms = [
@@ -173,8 +169,9 @@ def _alarm(name: str, found: Delay, audits: float) -> Alarm:
 
 
 class Plan(Record, frozen=True, kw_only=True):
-    """The whole answer. ``table`` holds the needed labels for other truths; ``economics`` is None
-    where no prices are known.
+    """The whole answer. ``table`` holds the needed labels for other truths, None where they are too
+    many. ``first_days`` and ``days`` are those to the first certificate and to every slice's.
+    ``economics`` is None where no prices are known.
     """
 
     promise: Promise
@@ -184,6 +181,7 @@ class Plan(Record, frozen=True, kw_only=True):
     floor: Labels
     needed: Labels
     table: list[Labels | None]
+    first_days: float
     days: float
     drift: Drift
     economics: Economics | None
@@ -206,6 +204,7 @@ def plan(
             f"a true {promise.kind} of {true_rate:g} cannot be told from the target of {promise.level:g} with any "
             "affordable number of labels: assume less (--true-error) or promise less"
         )
+    first, last = days_until(needed, promise, traffic)
     others = [promise.level * fraction for fraction in FRACTIONS]
     return Plan(
         promise=promise,
@@ -215,7 +214,8 @@ def plan(
         floor=floor(promise, accept=traffic.accept),
         needed=needed,
         table=[labels(promise, rate, accept=traffic.accept, power=power) for rate in others],
-        days=days_until(needed, promise, traffic),
+        first_days=first,
+        days=last,
         drift=drift(promise, traffic, true_rate=true_rate, rates=rates),
         economics=economics(needed.total, traffic, costs) if costs is not None else None,
     )
@@ -231,9 +231,14 @@ def _possible(promise: Promise, traffic: Traffic, costs: CallCosts | None, true_
         *((name, value, 0.0 < value < 1.0, "strictly between 0 and 1") for name, value in inside.items()),
         *((name, value, 0.0 < value <= 1.0, "above 0 and at most 1") for name, value in shares.items()),
         *((name, value, 0.0 < value < inf, "above 0") for name, value in counts.items()),
-        *((f"cost of {name}", value, 0.0 <= value < inf, "at least 0 dollars") for name, value in money.items()),
+        *((f"cost_{name}", value, 0.0 <= value < inf, "at least 0 dollars") for name, value in money.items()),
         ("audit rate of escalated answers", traffic.audit_escalated, 0 <= traffic.audit_escalated <= 1, "in [0, 1]"),
-        ("true rate", true_rate, 0.0 <= true_rate < promise.level, f"in [0, {promise.level:g}), below the target"),
+        (
+            f"true {promise.kind}",
+            true_rate,
+            0.0 <= true_rate < promise.level,
+            f"in [0, {promise.level:g}), below the target",
+        ),
     ]
     rules += [(f"share of slice {n}", s, 0.0 < s <= 1.0, "above 0 and at most 1") for n, s in promise.slices.items()]
     for name, value, holds, wanted in rules:

@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
-    policy policyfile asks neighbours confidence lock gates checks signals exact betting economics intervals evidence prices intents
+    policy policyfile asks neighbours confidence lock gates checks signals prices intents
+    exact betting economics intervals evidence
     decide ladder run paid flow replay compare fit calibrate ledger cache transports judging
     shadows parts drivers replies streams callers client wrap plan engine testing demo
     cli __init__ __main__

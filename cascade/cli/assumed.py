@@ -128,7 +128,8 @@ def call_costs(
     judge = _role("judge", money, policy, known, (each[0] + 2 * each[1], JUDGE_WRITES), unsaid=frontier.value)
     extra = settled("extra a cheap call, USD", "--cost-extra", "money", given=money.extra, assumed=0.0)
     costs = CallCosts(cheap=cheap.value, frontier=frontier.value, judge=judge.value, extra=extra.value)
-    return costs, [cheap, frontier, judge, extra, *tokens]
+    priced = any(money.models.values()) or "policy" in (cheap.source, frontier.source)
+    return costs, [cheap, frontier, judge, extra, *(one for one in tokens if priced or one.source == "given")]
 
 
 def _not_negative(figures: list[Assumption]) -> None:
@@ -146,7 +147,8 @@ def _role(
     unsaid: float | None = None,
 ) -> Assumption:
     """Dollars of one call: as given, of the model given, as the policy prices it, as measured."""
-    name, option = f"{role} call, USD", f"--cost-{role}"
+    rungs = len(policy.tiers) - 1 if policy is not None and role == "cheap" else 1
+    name, option = f"{role} call, USD" if rungs == 1 else f"{rungs} cheap calls, USD", f"--cost-{role}"
     model, dollars = money.models[role], money.dollars[role]
     if model is not None and dollars is not None:
         raise ConfigError(f"--{role} and {option} both price the {role} call: give one")

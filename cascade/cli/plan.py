@@ -48,7 +48,7 @@ CostExtra = Annotated[Given, _option("--cost-extra", "What a scorer adds to each
 TokensIn = Annotated[Given, _option("--tokens-in", "Prompt tokens of a request. Default 800.", "N")]
 TokensOut = Annotated[Given, _option("--tokens-out", "Tokens of an answer. Default 200.", "N")]
 PolicyOf = Annotated[Path | None, _option("--policy", "Take target, slices, audits and prices from it.", "FILE")]
-OutcomesOf = Annotated[Path | None, _option("--outcomes", "Take costs, tokens, accept rate from outcomes.", "FILE")]
+OutcomesOf = Annotated[Path | None, _option("--outcomes", "Measured costs, tokens and accept rate.", "FILE")]
 
 
 def plan(  # noqa: PLR0913 (an option for each assumption)
@@ -85,12 +85,15 @@ def plan(  # noqa: PLR0913 (an option for each assumption)
     Labels that the exact test needs, dollars, days to the first certificate, days until a drift
     would be noticed, and whether auditing leaves something of the saving; each with what it rests on.
 
-    JSON: `answer` (in words), `promise`, `delta` (of one certificate), `power`, `traffic`, `floor`,
-    `needed` and `table` (labels: `true_rate`, `accepted`, `certify`, `rows`, `total`), `days`,
-    `drift` (`level`, `before`, `delays` in audits, `alarms` in days), `costs` (dollars a call),
-    `economics` (`label`, `labels`, `frontier_share`, `saving`, `audits`, `net`, `net_a_day`,
-    `net_share`, `audit_share`, `break_even`, `payback`, `why`), both null without prices, and
-    `assumptions` (`name`, `value`, `source`, `option`).
+    JSON: `answer` (in words), `promise` (`kind`, `level`, `confidence`, `slices`, `refits`), `delta`
+    (of one certificate), `power`, `traffic` (`requests`, `labels`, `accept`, `audit`,
+    `audit_escalated`), `floor`, `needed` and `table` (labels: `true_rate`, `accepted`, `certify`,
+    `rows`, `total`), `first_days`, `days`, `drift` (`level`, `before`; `delays` in audits: `rate`,
+    `bound`, `median`, `p90`, `horizon`; `alarms`: `slice`, `rate`, `audits_a_day`, `median_days`,
+    `p90_days`), `costs` (dollars a call: `cheap`, `frontier`, `judge`, `extra`), `economics` (dollars:
+    `label`, `labels`, `frontier_share`, `saving`, `audits`, `net`, `net_a_day`, `net_share`,
+    `audit_share`, `break_even`, `payback` in days, `why`), both null without prices, and
+    `assumptions` (`name`, `value`, `source`, `option`, `bears_on`).
     """
     from cascade.plan import plan as planned
 
@@ -99,12 +102,12 @@ def plan(  # noqa: PLR0913 (an option for each assumption)
     money = Money(models=models, dollars=dollars, extra=cost_extra, tokens_in=tokens_in, tokens_out=tokens_out)
     basis = _Basis(policy, outcomes)
     promise = basis.promise((max_error, max_regret), confidence, _shares(slices, slice), refits)
-    traffic = basis.traffic(requests_per_day, labels_per_day, accept_rate, audit_rate, audit_escalated)
-    costs = basis.costs(money)
     chance = basis.settle("power", "--power", power, on="labels", assumed=0.8)
     truth = basis.settle(
         f"true {promise.kind}", "--true-error", true_error, on="labels alarms", assumed=promise.level / 2
     )
+    traffic = basis.traffic(requests_per_day, labels_per_day, accept_rate, audit_rate, audit_escalated)
+    costs = basis.costs(money)
     with status("simulating the alarms"):
         found = planned(promise, traffic, costs, true_rate=truth, power=chance, rates=drift_to or ())
     emit(record(found, basis.assumptions)) if json else draw(found, basis.assumptions)
@@ -178,10 +181,18 @@ class _Basis:
         audits = self._policy.audit if self._policy is not None else None
         accepts = self._known.accept if self._known is not None else None
         shares = [audits.accepted, audits.escalated] if audits is not None else [None, None]
+        observed = self._policy.observe.rate if self._policy is not None else None
         a_day = self.settle("requests a day", "--requests-per-day", requests, on="labels alarms money", assumed=1000.0)
         return Traffic(
             requests=a_day,
-            labels=self.settle("labels a day", "--labels-per-day", labels, on="labels", assumed=a_day),
+            labels=self.settle(
+                "labels a day",
+                "--labels-per-day",
+                labels,
+                on="labels",
+                policy=a_day * observed if observed else None,
+                assumed=a_day,
+            ),
             accept=self.settle(
                 "accept rate", "--accept-rate", accept, known=accepts, on="labels alarms money", assumed=0.4
             ),

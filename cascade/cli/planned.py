@@ -27,6 +27,7 @@ def record(plan: Plan, assumptions: list[Assumption]) -> dict[str, object]:
         "floor": plan.floor,
         "needed": plan.needed,
         "table": plan.table,
+        "first_days": plan.first_days,
         "days": plan.days,
         "drift": plan.drift,
         "costs": plan.costs,
@@ -62,8 +63,8 @@ def _needed(plan: Plan) -> str:
     where = " in each slice" if many else ""
     chance = f"with a chance of {percent(plan.power)} %"
     if promise.kind == "regret":
-        claim = f"At most {percent(promise.level)} points of quality lost over all traffic"
-        count = f"{needed.accepted:,} judged rows{where}, if {percent(needed.true_rate)} are lost in truth"
+        claim = f"At most {points(promise.level)} of quality lost over all traffic"
+        count = f"{needed.accepted:,} judged rows{where}, if it is {points(needed.true_rate)} in truth"
         least = f"Below {plan.floor.accepted:,} judged rows"
         split = ""
     else:
@@ -80,13 +81,15 @@ def _needed(plan: Plan) -> str:
 
 
 def _first(plan: Plan) -> str:
-    what = "The first certificate comes" if len(plan.promise.slices) == 1 else "The last slice's certificate comes"
-    text = f"{what} after {in_days(plan.days)} at {plan.traffic.requests:,.0f} requests a day"
+    text = f"The first certificate comes after {in_days(plan.first_days)}"
+    if len(plan.promise.slices) > 1:
+        text += f", that of the last slice after {in_days(plan.days)},"
+    text += f" at {plan.traffic.requests:,.0f} requests a day"
     found = plan.economics
     if found is None:
         return f"{text}. What it costs needs prices: --cheap, --frontier and --judge name models, or give dollars."
     return (
-        f"{text}; its labels cost {usd(found.labels)}, of which {percent(found.frontier_share)} % are the frontier's "
+        f"{text}; the labels cost {usd(found.labels)}, of which {percent(found.frontier_share)} % are the frontier's "
         "own answers, which observe mode serves anyway."
     )
 
@@ -132,9 +135,12 @@ def notes(plan: Plan) -> list[str]:
         "Labels are of rows drawn at random from the traffic, one of each conversation, dealt out 40 % to fit, 40 % "
         "to certify, 20 % held out. The chance is that of one exact binomial test at a threshold that keeps the "
         "assumed truth; a poor scorer accepts fewer, and then more labels are needed.",
-        f"Each certificate may be wrong with probability {promise.delta:.3g}: {1 - promise.confidence:.3g} over "
-        f"{len(promise.slices)} slices and {promise.refits} calibrations.",
     ]
+    if promise.refits * len(promise.slices) > 1:
+        lines.append(
+            f"Slices ({len(promise.slices)}) and calibrations a year ({promise.refits}) share the doubt of "
+            f"{1 - promise.confidence:.3g}: each certificate may be wrong with probability {promise.delta:.3g}."
+        )
     if promise.kind == "regret":
         lines.append(
             "For regret every judged row counts, and every row that the frontier alone got right counts in full. The "
@@ -230,6 +236,11 @@ def _table(first: str, *rest: str) -> Table:
 def percent(share: float) -> str:
     """Three digits at most."""
     return f"{share * 100:.3g}"
+
+
+def points(share: float) -> str:
+    """Hundredths of quality."""
+    return "1 point" if percent(share) == "1" else f"{percent(share)} points"
 
 
 def usd(dollars: float) -> str:
