@@ -100,4 +100,4 @@ def break_even(costs: CallCosts, audit: float, audit_escalated: float) -> float 
 def _why_not(accept: float, from_rate: float | None) -> str:
     if from_rate is None:
         return "even if every cheap answer were served, the cheap calls and audits would cost what the frontier does"
-    return f"an accept rate of {accept:.1%} is not above the break-even of {from_rate:.1%}"
+    return f"an accept rate of {accept * 100:.3g} % is not above the break-even of {from_rate * 100:.3g} %"

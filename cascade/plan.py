@@ -8,7 +8,7 @@ rates are in [0, 1], money in US dollars, times in days.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, inf, log
+from math import ceil, inf
 from typing import Literal
 
 from msgspec.structs import asdict
@@ -101,8 +101,6 @@ def rows_with_power(level: float, true_rate: float, delta: float, power: float) 
         forgiven = np.arange(low, high)
         # The (k+1)th bad row comes after row n exactly when at most k of n are bad.
         rows = forgiven + 1 + np.asarray(nbinom.isf(delta, forgiven + 1, level), dtype=int)
-        rows += binom.logcdf(forgiven, rows, level) > log(delta)
-        rows -= binom.logcdf(forgiven, rows - 1, level) <= log(delta)
         enough = np.flatnonzero(binom.cdf(forgiven, rows, true_rate) >= power)
         if len(enough):
             return int(rows[enough[0]])
