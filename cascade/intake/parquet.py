@@ -29,9 +29,9 @@ def opened(path: Path) -> Any:
 
 def parquet_rows(path: Path, columns: Mapping[str, str], slice_by: str | None, found: Found) -> Iterator[Row]:
     """Rows from 1; a null is a value that the row does not have."""
-    from pyarrow import ArrowException
-
     with opened(path) as file:
+        from pyarrow import ArrowException
+
         header = list(file.schema_arrow.names)
         layout = laid_out(header, columns, slice_by, found, name=str(path), nested=True)
         read = [header[at] for at in layout.positions]

@@ -59,8 +59,8 @@ def _kind(source: Path | str) -> tuple[str, ...]:
 
 def _lines(stream: io.BufferedReader, name: str, found: Found) -> Iterator[Row]:
     for number, line in enumerate(stream, 1):
-        record = unmarked(line, name, found) if number == 1 else line
-        if record.strip():
+        record = (unmarked(line, name, found) if number == 1 else line).strip()
+        if record:
             yield Row(number, record)
 
 

@@ -6,7 +6,9 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain, count
 
+from cascade.errors import ConfigError
 from cascade.intake.columns import laid_out, row_of
 from cascade.intake.findings import Fault, Found, Row
 from cascade.intake.rows import NOT_UTF8
@@ -31,32 +33,33 @@ def csv_rows(
     start_of(stream, name, found)
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     # What is no UTF-8 becomes half surrogate pairs, so that it spoils its own row and no other.
-    text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
-    first = text.readline()
-    if not first.strip():
-        return
-    rows = csv.reader(_after(first, text), delimiter=_separator(first), strict=True)
-    header = [cell.strip() for cell in next(rows)]
-    layout = laid_out(header, columns, slice_by, found, name=name)
-    number = 1
-    while True:
-        number += 1
-        try:
-            cells = next(rows, None)
-            if cells is None:
-                break
-            if cells:
-                yield row_of(layout, _sound(cells, len(header)), found, number)
-        except csv.Error as error:
-            yield Row(number, Fault(NOT_CSV, f"{error}, line {rows.line_num} of the file"))
-        except Fault as fault:
-            yield Row(number, fault)
-    text.detach()
+    with io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="") as text:
+        blank = 0
+        while (first := text.readline()) and not first.strip():
+            blank += 1
+        if not first:
+            return
+        rows = csv.reader(chain([first], text), delimiter=_separator(first), strict=True)
+        header = _header(rows, name)
+        layout = laid_out(header, columns, slice_by, found, name=name)
+        for number in count(blank + 2):
+            try:
+                cells = next(rows, None)
+                if cells is None:
+                    return
+                if cells:
+                    yield row_of(layout, _sound(cells, len(header)), found, number)
+            except csv.Error as error:
+                yield Row(number, Fault(NOT_CSV, f"{error}, line {rows.line_num} of the file"))
+            except Fault as fault:
+                yield Row(number, fault)
 
 
-def _after(first: str, text: io.TextIOWrapper) -> Iterator[str]:
-    yield first
-    yield from text
+def _header(rows: Iterator[list[str]], name: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(rows)]
+    except csv.Error as error:
+        raise ConfigError(f"{name}: its header is not CSV: {error}") from error
 
 
 def _separator(header: str) -> str:
