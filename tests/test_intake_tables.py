@@ -159,6 +159,7 @@ def test_columns_are_renamed_and_those_that_nothing_reads_are_named_once(tmp_pat
         ("a", 1, 1.0),
         ("b", 0, 1.0),
     ]
+    assert [str(found) for group in intake.notes for found in group.found] == ["id", "colour"]
     intake = read(path, columns={"gpt-4.1.cost": "mini_ok"})
     (group,) = intake.notes
     assert [str(found) for found in group.found] == [
@@ -201,6 +202,14 @@ def test_a_judge_makes_the_label_a_verdict_and_one_without_a_word_is_noted(tmp_p
         ("llm:x", True, None),
     ]
     assert notes(intake) == {"a judge is named for a tier that has neither correct nor score": 1}
+
+
+@pytest.mark.parametrize("word", ["nan", "2", "-1", "1.5"])
+def test_a_judge_does_not_make_a_label_of_what_is_none(word: str, tmp_path: Path) -> None:
+    for field in ("correct", "score"):
+        intake = read(text(tmp_path, f"id,cheap.judge,cheap.{field}", f"a,human:me,{word}"))
+        assert not intake.outcomes
+        assert sum(group.count for group in intake.problems) == 1
 
 
 def test_the_slice_may_be_a_column_of_the_tables_own(tmp_path: Path) -> None:

@@ -89,12 +89,12 @@ def laid_out(
         elif (place := place_of(path)) is not None:
             flat.append((position, path, place))
         elif header[position] != slice_by:
-            unread.append(path)
+            unread.append((header[position], path))
     if "id" not in paths:
         raise ConfigError(f"{name}: no column is the id: call it id, or name it with id=COLUMN")
     tiers = {place.tier for _, _, place in flat if place.tier}
-    for path in unread:
-        found.note(UNKNOWN, 0, detail=path + nearest(path, known(tiers)))
+    for own, path in unread:
+        found.note(UNKNOWN, 0, detail=own + nearest(path, known(tiers)))
     by = (list(header).index(slice_by), slice_by) if slice_by is not None and slice_by in header else None
     return Layout(flat, whole, by)
 
@@ -159,10 +159,17 @@ def _put(raw: dict[str, Any], judges: dict[str, str], place: Place, value: Any) 
 
 
 def _judged(model: dict[str, Any], judge: str) -> bool:
-    """Make what a tier was found to be the word of its judge; False where nothing was found."""
-    correct, score = model.pop("correct", None), model.pop("score", None)
+    """Make what a tier was found to be the word of its judge; False where nothing was found.
+
+    What is neither right nor wrong stays where it is, to be found out.
+    """
+    correct, score = model.get("correct"), model.get("score")
     if correct is None and score is None:
         return False
+    if correct not in (None, 0, 1):
+        return True
+    model.pop("correct", None)
+    model.pop("score", None)
     acceptable = correct == 1 if correct is not None else score >= RIGHT
     model["verdicts"] = [{"judge": judge, "acceptable": acceptable} | ({} if score is None else {"score": score})]
     return True

@@ -79,4 +79,6 @@ def _ledger(path: Path) -> Iterator[Row]:
             for number, outcome in enumerate(ledger.outcomes(), 1):
                 yield Row(number, outcome)
         except ConfigError as error:
+            if not number:
+                raise
             yield Row(number + 1, Fault(DAMAGED, f"{error}; nothing after it is read"))
