@@ -164,13 +164,16 @@ def _judged(model: dict[str, Any], judge: str) -> bool:
     What is neither right nor wrong stays where it is, to be found out.
     """
     correct, score = model.get("correct"), model.get("score")
-    if correct is None and score is None:
-        return False
     if correct not in (None, 0, 1):
         return True
+    if correct is not None:
+        acceptable = bool(correct)
+    elif score is not None:
+        acceptable = score >= RIGHT
+    else:
+        return False
     model.pop("correct", None)
     model.pop("score", None)
-    acceptable = correct == 1 if correct is not None else score >= RIGHT
     model["verdicts"] = [{"judge": judge, "acceptable": acceptable} | ({} if score is None else {"score": score})]
     return True
 
