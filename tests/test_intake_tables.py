@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from cascade.errors import ConfigError
 from cascade.intake import Intake, columns_of, read
+from cascade.intake.columnar import BLOCK
 from cascade.ledger import write_outcomes
 from cascade.types import Outcome
 from tests.labelled import outcomes, table
@@ -278,7 +279,7 @@ def test_two_columns_of_nested_parquet_are_found_by_their_keys(tmp_path: Path) -
 
 
 def test_two_columns_of_rows_without_tiers_and_lines_longer_than_a_block(tmp_path: Path) -> None:
-    long = "x" * (1 << 24)
+    long = "x" * (2 * BLOCK)
     path = text(tmp_path, '{"s": 1, "l": true}', f'{{"q": "{long}", "s": 2.5, "l": null}}', '{"s": 3}', name="o.jsonl")
     arrays = columns_of(path, score="s", label="l")
     np.testing.assert_array_equal(arrays["score"], [1.0, 2.5, 3.0])
