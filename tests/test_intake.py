@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -50,6 +50,7 @@ def told(intake: Intake) -> str:
     return " ".join(f"{group.reason} {found}" for group in intake.problems for found in group.found)
 
 
+@settings(max_examples=40)
 @given(outcomes(), st.sampled_from(["o.jsonl", "o.jsonl.gz"]))
 def test_what_was_written_is_read_back_equal_and_equal_again(found: list[Outcome], name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -60,6 +61,7 @@ def test_what_was_written_is_read_back_equal_and_equal_again(found: list[Outcome
         assert read(path) == intake
 
 
+@settings(max_examples=40)
 @given(outcomes(), st.data())
 def test_the_order_of_the_rows_changes_nothing_but_the_order(found: list[Outcome], data: st.DataObject) -> None:
     """Also with rows that are there twice, and with rows that contradict each other."""

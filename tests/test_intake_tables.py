@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -41,6 +41,7 @@ def columns(tmp_path: Path, **cells: list[Any]) -> Path:
     return path
 
 
+@settings(max_examples=40)
 @given(outcomes(), st.sampled_from(["o.csv", "o.tsv", "o.csv.gz"]))
 def test_the_flat_columns_come_back_from_csv(found: list[Outcome], name: str) -> None:
     header, cells = table(found)
@@ -54,6 +55,7 @@ def test_the_flat_columns_come_back_from_csv(found: list[Outcome], name: str) ->
         assert read(path) == Intake(outcomes=found, problems=[], notes=[], rows=len(found))
 
 
+@settings(max_examples=40)
 @given(outcomes())
 def test_the_flat_columns_come_back_from_parquet(found: list[Outcome]) -> None:
     header, cells = table(found)
@@ -63,6 +65,7 @@ def test_the_flat_columns_come_back_from_parquet(found: list[Outcome]) -> None:
         assert read(path) == Intake(outcomes=found, problems=[], notes=[], rows=len(found))
 
 
+@settings(max_examples=40)
 @given(outcomes())
 def test_nested_models_come_back_from_parquet_as_json_has_them(found: list[Outcome]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -244,6 +247,7 @@ def test_without_pyarrow_the_message_says_what_to_install(tmp_path: Path) -> Non
     assert "pip install 'cascade-gate[parquet]'" in done.stderr.splitlines()[-1]
 
 
+@settings(max_examples=40)
 @given(outcomes())
 def test_two_columns_as_arrays_are_what_reading_all_says(found: list[Outcome]) -> None:
     """NaN where a row has no value; JSON lines, nested Parquet and flat Parquet alike."""
