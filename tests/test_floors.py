@@ -59,6 +59,7 @@ def test_nothing_stands_on_two_floors() -> None:
 
 
 @pytest.mark.parametrize("folder", ["cache", "intake", "judging", "learning", "ledger", "report", "transports"])
+@pytest.mark.parametrize("folder", ["cache", "intake", "judging", "learning", "ledger", "report", "transports"])
 def test_no_import_goes_round_in_a_circle_within_a_folder(folder: str) -> None:
     files = {file.stem: file for file in (PACKAGE / folder).glob("*.py") if file.stem != "__init__"}
     left = {

@@ -1,0 +1,84 @@
+"""Which kind of source something is, and its rows one by one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cascade.errors import ConfigError
+from cascade.intake.findings import Fault, Found, Row
+from cascade.intake.parquet import parquet_rows
+from cascade.intake.streams import DAMAGED, opened, unmarked, whole
+from cascade.intake.tables import csv_rows
+from cascade.ledger.records import STDIO
+
+_LINES, _TABLES, _PARQUET, _LEDGER = (".jsonl", ".ndjson"), (".csv", ".tsv"), (".parquet",), (".sqlite",)
+
+
+def rows_of(source: Path | str, columns: Mapping[str, str] | None, slice_by: str | None, found: Found) -> Iterator[Row]:
+    """Rows of a source; a ``Fault`` stands where one could not be read.
+
+    ``ConfigError`` when there is no such source, when its kind is unknown, or for a column map that
+    does not fit.
+    """
+    kind = _kind(source)
+    if columns and kind not in (_TABLES, _PARQUET):
+        raise ConfigError(f"{source}: only the columns of a table can be renamed, and this is none")
+    try:
+        if kind is _LEDGER:
+            yield from _ledger(Path(source))
+        elif kind is _LINES:
+            with opened(source) as stream:
+                yield from whole(_lines(stream, str(source), found))
+        elif kind is _TABLES:
+            with opened(source) as stream:
+                yield from whole(csv_rows(stream, str(source), columns or {}, slice_by, found))
+        else:
+            yield from parquet_rows(Path(source), columns or {}, slice_by, found)
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from error
+
+
+def _kind(source: Path | str) -> tuple[str, ...]:
+    path = Path(source)
+    if str(source) == STDIO:
+        return _LINES
+    if path.is_dir():
+        return _LEDGER
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    last = suffixes[-2:-1] if suffixes[-1:] == [".gz"] else suffixes[-1:]
+    for kind in (_LINES, _TABLES, _PARQUET, _LEDGER):
+        if last and last[0] in kind:
+            return kind
+    raise ConfigError(
+        f"{source}: what kind of file is it? Read are .jsonl, .csv and .tsv (each also .gz), .parquet,"
+        " and a ledger's folder or its ledger.sqlite"
+    )
+
+
+def _lines(stream: io.BufferedReader, name: str, found: Found) -> Iterator[Row]:
+    for number, line in enumerate(stream, 1):
+        record = (unmarked(line, name, found) if number == 1 else line).strip()
+        if record:
+            yield Row(number, record)
+
+
+def _ledger(path: Path) -> Iterator[Row]:
+    """Rows of a ledger, which is never made by reading, nor closed to whoever is writing to it."""
+    from cascade.ledger import Ledger
+
+    folder = path if path.is_dir() else path.parent
+    if not (folder / "ledger.sqlite").is_file() and not (folder / "spool").is_dir():
+        raise ConfigError(f"{folder} holds no ledger: name the folder that holds ledger.sqlite")
+    number = 0
+    with Ledger(folder) as ledger:
+        if not ledger.durable:
+            raise ConfigError(f"{folder}: a ledger can be read only where its folder can be written: copy it")
+        try:
+            for number, outcome in enumerate(ledger.outcomes(), 1):
+                yield Row(number, outcome)
+        except ConfigError as error:
+            if not number:
+                raise
+            yield Row(number + 1, Fault(DAMAGED, f"{error}; nothing after it is read"))
