@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
     policy policyfile asks neighbours confidence lock gates checks signals exact intervals evidence prices intents
-    decide ladder run paid flow replay compare fit calibrate ledger cache transports judging
+    decide ladder run paid flow replay compare ledger cache transports judging fit calibrate
     shadows parts drivers replies streams callers client wrap engine testing demo
     cli __init__ __main__
 """
@@ -55,7 +55,7 @@ def test_nothing_stands_on_two_floors() -> None:
     assert len(PLACES) == len(FLOORS.split())
 
 
-@pytest.mark.parametrize("folder", ["cache", "ledger", "transports"])
+@pytest.mark.parametrize("folder", ["cache", "judging", "ledger", "transports"])
 def test_no_import_goes_round_in_a_circle_within_a_folder(folder: str) -> None:
     files = {file.stem: file for file in (PACKAGE / folder).glob("*.py") if file.stem != "__init__"}
     left = {
