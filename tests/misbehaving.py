@@ -264,6 +264,7 @@ BEHAVIOURS: dict[str, Callable[[Asked], Awaitable[None]]] = {
     "wrong": _answers(text="five"),
     "json": _answers(text='{"answer": 4}'),
     "tools": _answers(text=None, finish="tool_calls", tool_calls=[_CALL]),
+    "accepts": _answers(text='Right in every part.\n{"acceptable": true, "score": 0.9, "misses": []}'),
     "echo": _echo,
     "show": _show,
     "slow-drip": _slow_drip,

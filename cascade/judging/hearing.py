@@ -33,7 +33,7 @@ class Heard:
     abstained: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
-    stopped: Literal["", "budget", "unreachable"] = ""
+    stopped: Literal["", "budget", "unreachable", "bad rows"] = ""
 
 
 Keep = Callable[[Case, Verdict], None]

@@ -129,6 +129,7 @@ class OutcomesFile:
     def rows(self) -> list[Outcome]:
         """All rows, with the verdicts that an interrupted run has left in the journal."""
         rows: dict[str, Outcome] = {}
+        self._new.clear()  # the journal has them all
         for number, row in enumerate(read_outcomes(self._path), 1):
             if row.id in rows:
                 raise ConfigError(f"{self._path}, row {number}: the id {row.id!r} stands twice, whose is a verdict?")
