@@ -58,3 +58,12 @@ def test_init_writes_a_policy_that_loads(installed: Path, tmp_path: Path) -> Non
     run(installed / "env/bin/cascade", "init", "support", cwd=tmp_path)
     code = "from cascade.policyfile import load_policy; print(load_policy('support.toml').name)"
     assert run(installed / "env/bin/python", "-c", code, cwd=tmp_path).stdout.strip() == "support"
+
+
+def test_every_rubric_travels_along(installed: Path, tmp_path: Path) -> None:
+    """Beside the policies of the same names."""
+    code = "from cascade.judging.rubrics import load_rubric, rubric_names; print(*map(len, "
+    code += "[load_rubric(n).text for n in rubric_names()])); print(*rubric_names())"
+    sizes, names = run(installed / "env/bin/python", "-c", code, cwd=tmp_path).stdout.splitlines()
+    assert names.split() == ["coding", "compliance", "general", "support", "triage"]
+    assert all(int(size) > 0 for size in sizes.split())
