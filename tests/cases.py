@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from cascade.asks import Call, Endpoint
+from cascade.asks import Endpoint
 from cascade.judging.case import Case
 from cascade.judging.llm import ModelJudge
 from cascade.judging.rubrics import Rubric
-from cascade.testing import FakeModels
-from cascade.types import Draft, ModelOutcome, Outcome
+from cascade.testing import Answerer, FakeModels
+from cascade.types import ModelOutcome, Outcome
 
 RUBRIC = Rubric(name="short", text="Acceptable is what is right.")
 YES = 'It is right.\n{"acceptable": true, "score": 0.9, "misses": []}'
@@ -29,7 +28,7 @@ def case_of(answer: str = "4", reference: Any = None, **fields: Any) -> Case:
 
 
 def judge_of(
-    answer: Callable[[Call], Draft | str | BaseException], price: tuple[float, float, float] | None = (1.0, 4.0, 1.0)
+    answer: Answerer, price: tuple[float, float, float] | None = (1.0, 4.0, 1.0), *, paired: bool = False
 ) -> tuple[ModelJudge, FakeModels, list[float]]:
     """A judge whose model is a function; the calls that it gets, and the pauses that it makes."""
     models, pauses = FakeModels(answer), []
@@ -38,4 +37,4 @@ def judge_of(
         pauses.append(seconds)
 
     endpoint = Endpoint(model="openai/gpt-judge", price=price)
-    return ModelJudge(endpoint, RUBRIC, models, sleep=sleep), models, pauses
+    return ModelJudge(endpoint, RUBRIC, models, paired=paired, sleep=sleep), models, pauses

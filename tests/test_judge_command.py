@@ -143,7 +143,7 @@ def test_a_budget_refuses_to_begin_and_needs_a_price(
     rows: Path, asked: Callable[..., list[str]], server: Server
 ) -> None:
     """Exit status 4 and 2; nothing was asked."""
-    assert run(rows, *asked(), *PRICE, "--budget", "0.001").exit_code == 4
+    assert run(rows, *asked(), *PRICE, "--budget", "0.03").exit_code == 4
     unpriced = run(rows, *asked(), "--budget", "9", "--yes")
     assert unpriced.exit_code == 2
     assert "--price" in unpriced.stderr

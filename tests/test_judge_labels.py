@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade.asks import Call
 from cascade.decide import coin
 from cascade.errors import ConfigError, UpstreamError
 from cascade.judging.case import Case
@@ -26,7 +27,8 @@ from cascade.judging.imports import Imported, read_verdicts
 from cascade.judging.rules import RuleJudge
 from cascade.judging.source import JOURNAL, Source, opened_source
 from cascade.ledger import Ledger, read_outcomes, write_outcomes
-from cascade.types import ModelOutcome, Outcome, Verdict
+from cascade.testing import draft
+from cascade.types import Draft, ModelOutcome, Outcome, Verdict
 from tests.cases import NO, YES, judge_of, row_of
 
 ROOT = Path(__file__).parent.parent
@@ -104,6 +106,8 @@ def test_what_holds_nothing_to_judge_is_counted_and_not_drawn() -> None:
         ("a", "cheap"), ("a", "last"), ("b", "last"), ("c", "cheap"),
     ]  # fmt: skip
     assert alone.unanswered == 2
+    blank = row_of("d", cheap=None, last=None)
+    assert {share for _, share in draw([*rows, blank], "j", limit=1).cases} == {1 / 3}
     assert [(c.outcome.id, c.tier, c.against) for c, _ in paired.cases] == [("a", "cheap", "last")]
     assert paired.unanswered == 2
 
@@ -148,9 +152,8 @@ def test_the_budget_is_not_passed_and_what_was_judged_is_kept() -> None:
     docket = draw(ROWS, judge.name)
     each = judge.estimate(docket.cases[0][0])
 
-    def reply(call: Any) -> Any:
-        from cascade.testing import draft
-
+    async def reply(call: Call) -> Draft:
+        await asyncio.sleep(0.001)
         return draft(call, NO, cost=each)
 
     judge, _, _ = judge_of(reply)
@@ -286,8 +289,13 @@ def test_a_crash_after_the_rewriting_doubles_nothing(tmp_path: Path) -> None:
         kept = journal.read_bytes()
     journal.write_bytes(kept + kept[:20])
     with opened_source(file) as source:
-        assert draw(source.rows(), "r").cases == []
-    assert set(verdicts(list(read_outcomes(file))).values()) == {1}
+        rows = source.rows()
+        assert draw(rows, "r").cases == []
+        source.keep(rows[0], "cheap", Verdict(judge="j", acceptable=True))
+        assert [json.loads(line)["id"] for line in journal.read_bytes().splitlines()][-1] == rows[0].id
+    found = verdicts(list(read_outcomes(file)))
+    assert set(found.values()) == {1}
+    assert len(found) == 7
     assert not journal.exists()
 
 

@@ -383,13 +383,26 @@ def test_a_third_answer_is_no_verdict(better: str) -> None:
 
 def test_a_verdict_says_where_the_answer_stood_and_what_it_was_measured_by() -> None:
     """Which is how the order can be checked afterwards."""
-    judge, models, _ = judge_of(lambda call: '{"better": "equal", "misses": []}')
+    judge, models, _ = judge_of(lambda call: '{"better": "equal", "misses": []}', paired=True)
     case = Case(outcome=row_of(), tier="cheap", against="last")
     verdict = asyncio.run(judge.judge(case))
     assert verdict is not None
     assert verdict.labels == {"against": "last", "place": str(prompt_of(case, RUBRIC).place)}
     assert verdict.acceptable
     assert len(models.calls) == 1
+
+
+def test_absolute_and_paired_verdicts_are_two_judges_words() -> None:
+    """With two names, of one family; neither takes the other's cases."""
+    paired, models, _ = judge_of(lambda call: YES, paired=True)
+    single, _, _ = judge_of(lambda call: YES)
+    assert paired.name != single.name
+    assert family_of_judge(paired.name) == family_of_judge(single.name)
+    with pytest.raises(ValueError, match="pairs only"):
+        asyncio.run(paired.judge(case_of()))
+    with pytest.raises(ValueError, match="single answers only"):
+        asyncio.run(single.judge(Case(outcome=row_of(), tier="cheap", against="last")))
+    assert models.calls == []
 
 
 def test_what_cannot_be_read_is_asked_once_more_and_then_abstains() -> None:

@@ -193,7 +193,8 @@ class Wanted(NamedTuple):
 
         price = None if self.price is None else price_in(self.price)
         endpoint = Endpoint(model=model, base_url=self.base_url, api_key_env=self.api_key_env, price=price)
-        return ModelJudge(endpoint, load_rubric(self.rubric or "general"), transport, timeout=self.timeout)
+        rubric = load_rubric(self.rubric or "general")
+        return ModelJudge(endpoint, rubric, transport, paired=self.against, timeout=self.timeout)
 
 
 class Drawing(NamedTuple):

@@ -9,7 +9,7 @@ from cascade.asks import Call, Endpoint, Transport
 from cascade.errors import UpstreamError
 from cascade.judging.case import Case
 from cascade.judging.families import family
-from cascade.judging.prompt import TEMPLATES, asked_again, prompt_of, read_reply
+from cascade.judging.prompt import Prompt, asked_again, prompt_of, read_reply, templates
 from cascade.judging.rubrics import Rubric
 from cascade.ladder import CHARACTERS_PER_TOKEN
 from cascade.lock import digest
@@ -27,7 +27,10 @@ LONGEST_WAIT = 30.0
 
 
 class ModelJudge:
-    """Absolute by the rubric, or, for a case with an answer to be measured by, at least as good as that.
+    """Absolute by the rubric or, where ``paired``, at least as good as the answer that a case is against.
+
+    The two are different judges with different names, and each takes only cases of its kind
+    (``ValueError``): their words do not mean the same.
 
     ``timeout`` is in seconds for each call; a call that may work a second time gets up to two more,
     after the provider's own ``Retry-After`` or a pause that doubles. ``sleep`` is how a pause is made.
@@ -39,14 +42,15 @@ class ModelJudge:
         rubric: Rubric,
         transport: Transport,
         *,
+        paired: bool = False,
         timeout: float = 120.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.name = f"llm:{endpoint.model}/{rubric.name}@{digest([rubric.text, TEMPLATES])}"
+        self.name = f"llm:{endpoint.model}/{rubric.name}@{digest([rubric.text, templates(paired)])}"
         self.family: str | None = family(endpoint.model)
         self.spent = 0.0
         self._endpoint, self._rubric, self._transport = endpoint, rubric, transport
-        self._timeout, self._sleep = timeout, sleep
+        self._paired, self._timeout, self._sleep = paired, timeout, sleep
         self._price = Price(*endpoint.price) if endpoint.price else price_of(endpoint.model)
 
     @property
@@ -58,12 +62,12 @@ class ModelJudge:
         """Dollars of one reply of usual length, from the length of what is asked; 0.0 where unpriced."""
         if self._price is None:
             return 0.0
-        characters = sum(len(message["content"]) for message in prompt_of(case, self._rubric).messages)
+        characters = sum(len(message["content"]) for message in self._prompt(case).messages)
         return (characters / CHARACTERS_PER_TOKEN * self._price.input + REPLY_TOKENS * self._price.output) / 1e6
 
     async def judge(self, case: Case) -> Verdict | None:
         """The model's verdict; None where it says that it cannot tell, or twice nothing that can be read."""
-        prompt = prompt_of(case, self._rubric)
+        prompt = self._prompt(case)
         messages, cost = prompt.messages, 0.0
         for _ in range(2):
             reply = await self._asked(messages)
@@ -83,6 +87,12 @@ class ModelJudge:
             cost=cost if self.priced else None,
             labels=labels,
         )
+
+    def _prompt(self, case: Case) -> Prompt:
+        prompt = prompt_of(case, self._rubric)
+        if bool(prompt.place) != self._paired:
+            raise ValueError(f"{self.name} judges {'pairs' if self._paired else 'single answers'} only")
+        return prompt
 
     async def _asked(self, messages: list[Message]) -> Draft:
         """One reply, counted; tried again where the failure may pass."""

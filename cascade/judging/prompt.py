@@ -49,8 +49,10 @@ null means that you cannot tell.
 
 _AGAIN = "Your last line was not the JSON that was asked for. Give that one line of JSON again, and nothing else."
 
-TEMPLATES = (_DATA, _ABSOLUTE, _PAIRED, _AGAIN)
-"""Everything said to the model besides rubric and material; a judge's name holds a digest of it."""
+
+def templates(paired: bool) -> list[str]:
+    """Everything said to the model besides rubric and material; a judge's name holds a digest of it."""
+    return [_DATA, _PAIRED if paired else _ABSOLUTE, _AGAIN]
 
 
 class Prompt(Record, frozen=True, kw_only=True):
