@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cascade.cli import app
+from cascade.decide import coin
 from cascade.ledger import Ledger, read_outcomes, write_outcomes
 from cascade.types import Decision, ModelOutcome, Outcome, Verdict
 from tests.cases import row_of
@@ -139,6 +143,29 @@ def test_what_is_not_agreed_to_is_not_spent(rows: Path, asked: Callable[..., lis
     assert run(rows, *asked("accepts", "--json")).exit_code == 0  # a local server without a price costs nothing
 
 
+@pytest.mark.parametrize(("said", "status", "calls"), [(b"n\n", 1, 0), (b"y\n", 0, 40)])
+def test_at_a_terminal_it_asks(
+    said: bytes, status: int, calls: int, rows: Path, asked: Callable[..., list[str]], server: Server
+) -> None:
+    """After saying the price; a no leaves everything as it was."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", RUN, "judge", str(rows), *asked(), "--price", "1,4", "--json"]
+    process = subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, text=True)
+    os.close(theirs)
+    shown = b""
+    while b"Go on?" not in shown:
+        shown += os.read(ours, 1024)
+    assert b"USD" in shown
+    os.write(ours, said)
+    with suppress(OSError):  # how a terminal says that its other side has gone
+        while os.read(ours, 1024):
+            pass
+    out, _ = process.communicate(timeout=20)
+    os.close(ours)
+    assert (process.returncode, server.count("accepts")) == (status, calls)
+    assert (json.loads(out)["judged"] if calls else out) == (calls or "")
+
+
 def test_a_budget_refuses_to_begin_and_needs_a_price(
     rows: Path, asked: Callable[..., list[str]], server: Server
 ) -> None:
@@ -185,6 +212,15 @@ def test_a_ledger_keeps_its_verdicts_itself(here: Path) -> None:
     with Ledger(folder) as ledger:
         found = {row.id: {t: len(m.verdicts) for t, m in row.models.items()} for row in ledger.outcomes()}
     assert found == {f"d{i}": {"last": 1, "cheap": 1} for i in range(6)}
+
+
+def test_a_policy_s_salt_makes_the_draw(rows: Path, here: Path) -> None:
+    """Another salt draws other rows."""
+    (here / "mine.toml").write_text(f'{POLICY}[audit]\nsalt = "pepper"\n')
+    report(rows, "--exact", "--limit", "5", "--policy", "mine.toml")
+    coins = sorted((coin("pepper", "judge", row.id), row.id) for row in read_outcomes(rows))
+    judged = {row.id for row in read_outcomes(rows) if row.models["cheap"].verdicts}
+    assert judged == {id for _, id in coins[:5]} != {row.id for row in list(read_outcomes(rows))[:5]}
 
 
 GOOD = "r01,true,0.9\nr02,false,0.1\n"

@@ -260,7 +260,10 @@ def agree(judge: ModelJudge, docket: Docket, wanted: Wanted, *, yes: bool) -> No
         return
     if not sys.stdin.isatty() or not sys.stderr.isatty():
         raise ConfigError("nobody is here to agree to that: pass --yes")
-    typer.confirm("Go on?", abort=True, err=True)
+    # typer.confirm would put a space on stdout, even where it is told to ask on stderr.
+    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Abort
 
 
 def policy_meant(given: Path | None, wanted: Wanted) -> Policy | None:
