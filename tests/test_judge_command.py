@@ -130,6 +130,7 @@ def test_against_needs_to_know_which_tier_is_last(
     assert (found["judged"], found["abstained"]) == (0, 20)
     assert server.count("accepts") == 40
     assert 'kind="answer 2"' in server.asked[0].question
+    assert run(rows, *asked(), *PRICE, "--against", "--tier", "last").exit_code == 2
 
 
 def test_what_is_not_agreed_to_is_not_spent(rows: Path, asked: Callable[..., list[str]], server: Server) -> None:

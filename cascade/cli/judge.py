@@ -11,15 +11,16 @@ import typer
 from cascade.cli import judge_options as options
 from cascade.cli.places import AsJson
 from cascade.cli.printing import emit, note, tracked
+from cascade.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cascade.judging.case import Judge
+    from cascade.judging.case import Case, Judge
     from cascade.judging.drawing import Docket
     from cascade.judging.hearing import Heard
     from cascade.judging.source import Source
     from cascade.policy import Policy
     from cascade.transports import Transports
-    from cascade.types import Outcome
+    from cascade.types import Outcome, Verdict
 
 UNREACHABLE, TOO_DEAR, BAD_ROWS = 3, 4, 2
 """Exit statuses of a run that kept what it could."""
@@ -149,10 +150,13 @@ def _heard(
 
     transport = Transports()
     judge = wanted.judge(transport)
+    against = loaded.last.name if wanted.against and loaded is not None else None
+    if against in drawing.tiers:
+        raise ConfigError(f"--tier {against} with --against: the last tier is what the others are measured by")
     docket = draw(
         rows,
         judge.name,
-        against=loaded.last.name if wanted.against and loaded is not None else None,
+        against=against,
         salt=loaded.audit.salt if loaded is not None else "",
         **drawing._asdict(),
     )
@@ -182,7 +186,7 @@ async def _hearing(
 ) -> None:
     from cascade.judging.hearing import hear
 
-    def keep(case: Any, verdict: Any) -> None:
+    def keep(case: Case, verdict: Verdict) -> None:
         source.keep(case.outcome, case.tier, verdict)
 
     try:
