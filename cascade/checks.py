@@ -182,10 +182,11 @@ class CommandCheck(msgspec.Struct, frozen=True):
                    "usage": {"prompt_tokens", "completion_tokens", "cached_tokens"},
                    "cost", "latency", "fingerprint"}}
 
-    ``CASCADE_ANSWER_FILE`` names a file with the answer's text in UTF-8, gone when the check ends.
-    Besides it the command sees PATH, HOME, LANG and what ``env`` adds: it runs code that a model
-    wrote, so the provider's keys stay out of its reach. Raises ``ConfigError`` when built with no
-    command or a timeout that is not a positive number.
+    ``CASCADE_ANSWER_FILE`` names a file with the answer's text in UTF-8, gone when the check ends;
+    ``{answer_file}`` in a word of the command stands for the same name. Besides it the command sees
+    PATH, HOME, LANG and what ``env`` adds: it runs code that a model wrote, so the provider's keys stay
+    out of its reach. Raises ``ConfigError`` when built with no command or a timeout that is not a
+    positive number.
     """
 
     command: list[str]
@@ -233,7 +234,7 @@ class CommandCheck(msgspec.Struct, frozen=True):
         env |= self.env | {"CASCADE_ANSWER_FILE": str(answer)}
         with asked.open("rb") as stdin, said.open("wb") as stderr:
             process = subprocess.Popen(  # noqa: S603 - the command is the policy's, not the answer's
-                self.command,
+                [word.replace("{answer_file}", str(answer)) for word in self.command],
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SURE, UNSURE = -0.01, -2.5
+ACCEPTS = 'Right in every part.\n{"acceptable": true, "score": 0.9, "misses": []}'
 WORD = re.compile(r"\S+\s*|\s+")
 REASONS = {200: "OK", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests", 500: "Oh no"}
 
@@ -248,6 +249,11 @@ async def _slow_drip(asked: Asked) -> None:
     await asked.piece(b"")
 
 
+async def _slow_accepts(asked: Asked) -> None:
+    await asyncio.sleep(0.05)
+    await asked.answer(text=ACCEPTS)
+
+
 async def _hang_in_stream(asked: Asked) -> None:
     await asked.begin_stream()
     for event in list(events(completion(asked.model, "never to be finished")))[:3]:
@@ -264,6 +270,8 @@ BEHAVIOURS: dict[str, Callable[[Asked], Awaitable[None]]] = {
     "wrong": _answers(text="five"),
     "json": _answers(text='{"answer": 4}'),
     "tools": _answers(text=None, finish="tool_calls", tool_calls=[_CALL]),
+    "accepts": _answers(text=ACCEPTS),
+    "slow-accepts": _slow_accepts,
     "echo": _echo,
     "show": _show,
     "slow-drip": _slow_drip,

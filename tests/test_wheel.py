@@ -66,3 +66,12 @@ def test_the_report_finds_its_template_and_style(installed: Path, tmp_path: Path
     code += "; print(len(_templates().get_template('page.css').render()))"
     there = run(installed / "env/bin/python", "-c", code, cwd=tmp_path).stdout
     assert int(there) == len((ROOT / "cascade/report/page.css").read_text().removesuffix("\n"))
+
+
+def test_every_rubric_travels_along(installed: Path, tmp_path: Path) -> None:
+    """Beside the policies of the same names."""
+    code = "from cascade.judging.rubrics import load_rubric, rubric_names; print(*map(len, "
+    code += "[load_rubric(n).text for n in rubric_names()])); print(*rubric_names())"
+    sizes, names = run(installed / "env/bin/python", "-c", code, cwd=tmp_path).stdout.splitlines()
+    assert names.split() == ["coding", "compliance", "general", "support", "triage"]
+    assert all(int(size) > 0 for size in sizes.split())

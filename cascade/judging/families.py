@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _NAMES = {
-    "gpt": r"gpt(?!-?j|-?neo)|chatgpt|o\d(?![a-z0-9.])|davinci|codex",
+    "gpt": r"gpt(?!-?(?:neo|j(?![a-z])))|chatgpt|o\d(?![a-z0-9.])|davinci|codex",
     "claude": r"claude",
     "gemini": r"gemini|gemma|palm|bison",
     "llama": r"(?:code|tiny|open)?llama|vicuna|alpaca",

@@ -49,6 +49,16 @@ def exact(answer: str, reference: str) -> bool:
     return normalised(answer) == normalised(reference)
 
 
+def last_number(text: str) -> Decimal | None:
+    """The last number in a text, or None.
+
+    >>> last_number("12 x 4 = 48."), last_number("$1,250.50"), last_number("an area in m2")
+    (Decimal('48'), Decimal('1250.50'), None)
+    """
+    said = NUMBER.findall(text)
+    return Decimal(said[-1].replace(",", "")) if said else None
+
+
 def number(answer: str, reference: str) -> bool:
     """The last number that is said, whatever stands around it.
 
@@ -57,8 +67,8 @@ def number(answer: str, reference: str) -> bool:
     >>> number("The area is 20 m2.", "20")
     True
     """
-    said = [Decimal(found.replace(",", "")) for found in NUMBER.findall(answer)]
-    return bool(said) and said[-1] == Decimal(reference.replace(",", ""))
+    said = last_number(answer)
+    return said is not None and said == Decimal(reference.replace(",", ""))
 
 
 def choice(answer: str, reference: str) -> bool:
@@ -97,6 +107,11 @@ JUDGES: MappingProxyType[str, Callable[[str, str], bool]] = MappingProxyType(
 )
 
 
+def alternatives(reference: str) -> list[str]:
+    """The right answers that a reference lists."""
+    return reference.split(" | ")
+
+
 def matches(match: str, answer: str, reference: str) -> bool:
     """Whether `answer` is one of the right answers in `reference`, by the judge that `match` names.
 
@@ -105,4 +120,4 @@ def matches(match: str, answer: str, reference: str) -> bool:
     >>> matches("exact", "", "billing")
     False
     """
-    return any(JUDGES[match](answer, one) for one in reference.split(" | "))
+    return any(JUDGES[match](answer, one) for one in alternatives(reference))
