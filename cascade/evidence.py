@@ -182,9 +182,11 @@ class LeftOut(Record, frozen=True, kw_only=True):
 
 
 class Evidence(Record, frozen=True, kw_only=True):
-    """A whole calibration, for people."""
+    """A whole calibration, for people. ``kind`` and ``level`` are the target's, ``target`` it in words."""
 
     policy: str
+    kind: Literal["error", "regret"]
+    level: float
     status: Status
     statement: str
     target: str
@@ -203,3 +205,4 @@ class Evidence(Record, frozen=True, kw_only=True):
     next_labels: list[NextLabels]
     left_out: list[LeftOut]
     notes: list[str] = []
+    headline: str = ""

@@ -160,6 +160,7 @@ def identity(policy: Policy) -> dict[str, str]:
     parts = {f"tier:{tier.name}": digest(declared(tier)) for tier in policy.tiers}
     parts["ladder"] = digest([tier.name for tier in policy.tiers])
     shown = policy.model_dump(mode="json", include={"slices", "stakes", "checks", "signals", "preroute"})
+    shown["signals"].pop("cost")  # what a signal cost changes no answer
     parts["slices"] = digest([shown["slices"], shown["stakes"]])
     parts |= {name: digest(shown[name]) for name in ("checks", "signals", "preroute")}
     return parts

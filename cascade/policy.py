@@ -268,11 +268,13 @@ class SignalPolicy(Section):
 
     A set is a list of families. A draft whose set is not declared escalates. ``votes``, ``second``
     and ``verifier`` cost calls, which are charged to the decision; ``user`` names signals given in
-    code.
+    code. ``cost`` says what a signal of recorded data cost to measure, in units of the cheap call
+    (``judged_decisiveness = 1.0``): recorded costs of a call do not hold it.
     """
 
     sets: list[list[str]] = [["logprobs", "text"]]
     user: list[Name] = []
+    cost: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     votes: Votes | None = None
     second: Second | None = None
     verifier: Verifier | None = None

@@ -187,6 +187,8 @@ def certified(slices: int = 8, wrong: int = 9) -> Evidence:
     whole = saving("with log-probabilities", held_out, threshold, certified=True)
     return Evidence(
         policy="support",
+        kind="error",
+        level=LEVEL,
         status="certified",
         statement=f"Of the answers served without the last tier at most 5 % are unacceptable, with 95 % "
         f"confidence, from {sum(s.path[s.chosen or 0].n for s in strata):,} judged answers.",

@@ -18,7 +18,7 @@ from cascade.gates import Gates
 from cascade.ladder import Ladder
 from cascade.learning.calibrate import calibrate
 from cascade.learning.contest import contest
-from cascade.learning.drawn import split_of
+from cascade.learning.drawn import splits_of
 from cascade.learning.rows import read_rows
 from cascade.ledger import read_outcomes, write_outcomes
 from cascade.lock import Lock
@@ -241,13 +241,17 @@ def test_requests_are_read_as_serving_reads_them() -> None:
 
 
 def test_rows_without_a_split_are_dealt_out_the_same_way_for_ever() -> None:
-    """About two in five to the fit; rewordings with their question; a row's own split is kept."""
+    """Two in five each to the fit and the certificate; rewordings and turns go with their question."""
     rows = [replace(row, split=None) for row in population(1, fit=500, certify=500)]
-    dealt = [split_of(row) for row in rows]
-    assert dealt == [split_of(row) for row in rows]
-    assert 320 <= dealt.count("fit") <= 480
-    assert all(split_of(replace(row, id=f"{row.id}-again", paraphrase_of=row.id)) == split_of(row) for row in rows)
-    assert split_of(replace(rows[0], split="test")) == "test"
+    dealt = splits_of(rows)
+    assert dealt == splits_of(rows)
+    assert all(320 <= dealt.count(name) <= 480 for name in ("fit", "certify"))
+    assert splits_of([replace(row, id=f"{row.id}-again", paraphrase_of=row.id) for row in rows]) == dealt
+    assert splits_of([replace(row, id=f"{row.id}-2", conversation=row.id) for row in rows]) == dealt
+    ours = [replace(rows[0], split="test"), replace(rows[1], split="certify")]
+    assert splits_of(ours) == ["test", "certify"]
+    theirs = [replace(row, split="test") for row in rows]
+    assert splits_of(theirs) == dealt
 
 
 def test_rows_that_a_gate_chose_are_no_evidence_about_it() -> None:

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
-    policy policyfile asks neighbours confidence lock gates checks signals prices intents
+    policy policyfile asks neighbours confidence lock promise gates checks signals prices intents
     exact paired betting economics intervals evidence
     decide ladder run paid flow replay compare ledger intake cache transports judging learning
     shadows parts drivers replies streams callers client wrap plan engine report testing demo
@@ -21,10 +21,8 @@ FLOORS = """
 """From low to high. A module imports from lower floors, or from what stands left of it on its own."""
 
 PLACES = {name: (i, j) for i, row in enumerate(FLOORS.split("\n")) for j, name in enumerate(row.split())}
-HEAVY = frozenset(
-    ("sklearn", "scipy", "litellm", "starlette", "fastapi", "flask", "uvicorn", "numpy", "aiohttp")
-    + ("matplotlib", "jinja2", "pyarrow")
-)
+HEAVY = {"sklearn", "scipy", "litellm", "starlette", "fastapi", "flask", "uvicorn", "numpy", "aiohttp"}
+HEAVY |= {"matplotlib", "jinja2", "pyarrow"}
 """What importing the package must not bring along; numpy and aiohttp too, which nobody has asked for yet."""
 
 

@@ -9,8 +9,8 @@ import typer
 
 from cascade.cli.places import AsJson
 from cascade.cli.printing import emit, note, page, status, tracked
-from cascade.cli.promise import verdict
 from cascade.errors import ConfigError
+from cascade.promise import verdict
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,8 +10,8 @@ import typer
 
 from cascade.cli.places import AsJson, PolicyFile, StoreFolder, opened
 from cascade.cli.printing import emit, page
-from cascade.cli.promise import promise
 from cascade.errors import ConfigError
+from cascade.promise import promise
 
 if TYPE_CHECKING:
     from pathlib import Path

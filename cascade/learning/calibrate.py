@@ -43,7 +43,7 @@ RECORDED = "recorded with the data"
 
 
 class Learned(Record, frozen=True, kw_only=True):
-    """A lock, and everything that was found out on the way to it."""
+    """A lock, and everything that was found out on the way to it. ``sets`` are the signal sets asked for."""
 
     lock: Lock
     status: Status
@@ -54,6 +54,8 @@ class Learned(Record, frozen=True, kw_only=True):
     judges: dict[str, int]
     test: Rows
     rows: dict[str, int]
+    sets: list[list[str]]
+    at: str
 
 
 def learn(
@@ -104,6 +106,8 @@ def learn(
         judges=judges,
         test=test,
         rows={FIT: len(fit), CERTIFY: len(certify), TEST: len(test)},
+        sets=policy.signals.sets,
+        at=terms.issued_at,
     )
 
 

@@ -6,7 +6,7 @@ found cannot. Certificates count only rows whose probability is known and not ze
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cascade.decide import coin
 from cascade.types import ModelOutcome, Outcome
@@ -17,11 +17,19 @@ SHARES = ((FIT, 0.4), (CERTIFY, 0.4), (TEST, 0.2))
 fifth is left to contradict it."""
 
 
-def split_of(outcome: Outcome) -> str:
-    """The outcome's own split, else one drawn by a hash; what hangs together goes together."""
-    if outcome.split is not None:
-        return outcome.split
-    drawn, upto = coin("", "split", unit_of(outcome)), 0.0
+def splits_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Each outcome's split: its own where the data was split for this work, else one drawn by a hash.
+
+    A data set that names no ``fit`` and no ``certify`` was split for something else (train and test of
+    its authors); dealing it out anew is then right, and keeping its words would leave nothing to fit.
+    """
+    ours = any(outcome.split in (FIT, CERTIFY) for outcome in outcomes)
+    return [o.split if ours and o.split is not None else dealt(unit_of(o)) for o in outcomes]
+
+
+def dealt(unit: str) -> str:
+    """The split that a unit's hash gives it: what hangs together goes together, and for ever."""
+    drawn, upto = coin("", "split", unit), 0.0
     for name, share in SHARES:
         upto += share
         if drawn < upto:

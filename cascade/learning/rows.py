@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from cascade.checks import built_in
 from cascade.decide import UNPLACED, find_slice, otherwise, plan
 from cascade.embedding import Embedder
@@ -13,7 +15,7 @@ from cascade.errors import ConfigError
 from cascade.evidence import LeftOut
 from cascade.gates import Gates, OpenGate
 from cascade.intents import fit_intents
-from cascade.learning.drawn import propensity, split_of, unit_of
+from cascade.learning.drawn import propensity, splits_of, unit_of
 from cascade.lock import Certificate, Gate
 from cascade.policy import Policy
 from cascade.replay import draft_of, request_of
@@ -107,12 +109,13 @@ def read_rows(
     left: dict[str, list[str]] = defaultdict(list)
     made: list[dict[str, Any]] = []
     # Sorted, so that neither folds nor digests depend on the order in which rows happen to come.
-    for outcome in sorted(outcomes, key=lambda row: row.id):
+    ordered = sorted(outcomes, key=lambda row: row.id)
+    for outcome, split in zip(ordered, splits_of(ordered), strict=True):
         reason = reading.refusal(outcome)
         if reason:
             left[reason].append(outcome.id)
         else:
-            made.append(reading.row(outcome))
+            made.append(reading.row(outcome, split))
     listed: dict[str, Any] = {name: [row[name] for row in made] for name in LISTS}
     quality = np.array([row["quality"] for row in made]).reshape(-1, len(policy.tiers)).T
     cost = np.array([row["cost"] for row in made]).reshape(-1, len(policy.tiers)).T
@@ -121,6 +124,29 @@ def read_rows(
     return rows, [
         LeftOut(reason=reason, rows=len(ids), examples=ids[:EXAMPLES]) for reason, ids in sorted(left.items())
     ]
+
+
+def charged(outcome: Outcome, policy: Policy) -> Outcome:
+    """The outcome with each cheap tier's cost raised by what its paid signals cost.
+
+    Of live requests the decision's steps say it; of recorded data ``signals.cost`` in the policy.
+    """
+    rates = [rate for name, rate in policy.signals.cost.items() if name in policy.families]
+    spent: dict[str, float] = defaultdict(float)
+    drafting = ""
+    for step in outcome.decision.steps if outcome.decision is not None else []:
+        if step.kind == "call":
+            drafting = step.tier
+        elif step.kind == "signal":  # its own tier is the one that was asked about the draft
+            spent[drafting] += step.cost or 0.0
+    if not rates and not spent:
+        return outcome
+    models = dict(outcome.models)
+    for tier in policy.tiers[:-1]:
+        model = models.get(tier.name)
+        if model is not None and model.cost is not None:
+            models[tier.name] = replace(model, cost=model.cost * (1.0 + sum(rates)) + spent[tier.name])
+    return replace(outcome, models=models)
 
 
 class _Reading:
@@ -149,8 +175,9 @@ class _Reading:
             return "labelled, but no coin drew it, so it stands for no other row (enforced traffic, not audited)"
         return ""
 
-    def row(self, outcome: Outcome) -> dict[str, Any]:
+    def row(self, outcome: Outcome, split: str) -> dict[str, Any]:
         """The row's columns, by the names of ``Rows``."""
+        outcome = charged(outcome, self._policy)
         nan = float("nan")
         request = request_of(outcome)
         made = plan(request, self._enforced, EVERY_GATE, self._place(request))
@@ -172,7 +199,7 @@ class _Reading:
             "outcomes": outcome,
             "requests": request,
             "slices": made.slice,
-            "splits": split_of(outcome),
+            "splits": split,
             "units": unit_of(outcome),
             "signals": signals,
             "routed": routed,

@@ -26,16 +26,16 @@ SHORT = 320
 
 def html(evidence: Evidence) -> str:
     """The page. The same evidence gives the same text; what comes from data is escaped."""
-    asked = words.asked(evidence.target)
+    kind, level = evidence.kind, evidence.level
     curves = [
-        pictures.risk_coverage(f"risk-{i}", one, asked) if one.path else None for i, one in enumerate(evidence.strata)
+        pictures.risk_coverage(f"risk-{i}", one, kind, level) if one.path else None
+        for i, one in enumerate(evidence.strata)
     ]
     return (
         _templates()
         .get_template(TEMPLATE)
         .render(
             evidence=evidence,
-            asked=asked,
             words=words,
             standing=words.STANDINGS[evidence.status],
             headline=words.headline(evidence),

@@ -67,14 +67,14 @@ STYLE: Any = {
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def risk_coverage(place: str, stratum: Stratum, asked: words.Asked) -> Markup:
+def risk_coverage(place: str, stratum: Stratum, kind: str, level: float) -> Markup:
     """Risk of what is served without the last tier over how much of it there is, with its upper limit.
 
     The tested part of the path is drawn heavier, with a dot for each test held and a cross for the
     one that was not; the chosen point has a ring.
     """
     path = sorted((point for point in stratum.path if point.n), key=lambda point: point.served)
-    top, bottom = _reach(path, asked.level)
+    top, bottom = _reach(path, level)
     with _drawing() as (figure, axes):
         served = [point.served * 100 for point in path]
         bounds = [point.bound * 100 for point in path]
@@ -82,24 +82,21 @@ def risk_coverage(place: str, stratum: Stratum, asked: words.Asked) -> Markup:
         axes.plot(served, bounds, color=BOUND, linestyle=(0, (4, 2)), linewidth=1.3)
         axes.plot(served, [point.risk * 100 for point in path], color=CURVE)
         _tests(axes, [point for point in path if point.tested])
-        if asked.level is not None:
-            axes.axhline(asked.level * 100, color=TARGET, linestyle=(0, (1, 1.3)), linewidth=1.8)
+        axes.axhline(level * 100, color=TARGET, linestyle=(0, (1, 1.3)), linewidth=1.8)
         if (point := words.chosen(stratum)) is not None:
             _ring(axes, point.served * 100, point.bound * 100)
         axes.set(xlim=(0, 100), ylim=(bottom * 100, top * 100))
         axes.set_xlabel("served without the last tier, % of requests")
-        axes.set_ylabel("quality lost, points" if asked.kind == "regret" else "not acceptable, % of these")
-        what = f"{stratum.name}: risk over share served. {words.tested(stratum)} {words.finding(stratum, asked.kind)}"
+        axes.set_ylabel("quality lost, points" if kind == "regret" else "not acceptable, % of these")
+        what = f"{stratum.name}: risk over share served. {words.tested(stratum)} {words.finding(stratum, kind)}"
         return _svg(place, figure, f"Risk and coverage, {stratum.name}", what)
 
 
-def _reach(path: list[PathPoint], level: float | None) -> tuple[float, float]:
+def _reach(path: list[PathPoint], level: float) -> tuple[float, float]:
     """Highest and lowest risk to draw: the target with room above, not the limit 1 of the first few rows."""
     risks = [point.risk for point in path]
     tests = [point.bound for point in path if point.tested]
-    highest = max([*risks, *tests, 0.01])
-    if level is not None:
-        highest = max(min(highest, 4 * level), *tests, 1.6 * level)
+    highest = max(min(max(risks, default=0.0), 4 * level), *tests, 1.6 * level)
     lowest = min([*risks, 0.0])
     return min(highest * 1.08, 1.0), lowest * 1.15
 

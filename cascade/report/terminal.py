@@ -45,13 +45,13 @@ def _promise(evidence: Evidence) -> list[RenderableType]:
     standing = words.STANDINGS[evidence.status]
     line = Text(f"{standing.word}. ", style=f"bold {COLOURS[evidence.status]}")
     line.append(f"{standing.meaning} Asked for: {evidence.target}.", style="not bold default")
-    return [Text(evidence.statement, style="bold"), line]
+    first = [Text(evidence.headline, style="bold")] if evidence.headline else []
+    return [*first, Text(evidence.statement, style="bold"), line]
 
 
 def _strata(evidence: Evidence) -> list[RenderableType]:
-    asked = words.asked(evidence.target)
-    unit = "points" if asked.kind == "regret" else "%"
-    counts = ("judged", "bad", "better") if asked.kind == "regret" else ("judged", "bad")
+    unit = "points" if evidence.kind == "regret" else "%"
+    counts = ("judged", "bad", "better") if evidence.kind == "regret" else ("judged", "bad")
     columns = ("rows", "served\n%", *counts, f"risk\n{unit}", f"upper\nlimit\n{unit}", "delta\n%", "tested", "passed")
     table = _table("certificates by\nstratum", *columns)
     for stratum in evidence.strata:
@@ -66,7 +66,7 @@ def _strata(evidence: Evidence) -> list[RenderableType]:
         ends = (_share(stratum.delta, 2), f"{len(tested):,}", f"{sum(tested):,}")
         _add(table, stratum.name, f"{stratum.rows:,}", *cells, *ends)
     missing = [stratum for stratum in evidence.strata if stratum.chosen is None]
-    return _with(table, *(f"{stratum.name}: {words.finding(stratum, asked.kind)}" for stratum in missing))
+    return _with(table, *(f"{stratum.name}: {words.finding(stratum, evidence.kind)}" for stratum in missing))
 
 
 def _slices(evidence: Evidence) -> list[RenderableType]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
-from typing import Literal
 
 from cascade.evidence import BreakEven, Evidence, PathPoint, Saving, Status, Stratum
 from cascade.types import Record
@@ -52,30 +50,6 @@ VERDICTS = {
     "does not pay": "does not pay: switch it off, or make the cheap tier better or the audits rarer.",
     "cannot tell yet": "may pay: it cannot be told yet. The interval of the share served cheap holds what is needed.",
 }
-
-_NUMBER = re.compile(r"(?<![\w.])(\d*\.?\d+)\s*(%|points?\b)?")
-_CONFIDENCE = re.compile(r"confidence\W*(of\W*)?\d*\.?\d+|\d*\.?\d+\s*%?\s*confidence", re.IGNORECASE)
-
-
-class Asked(Record, frozen=True, kw_only=True):
-    """What a target asks for: of which ``kind``, and the most that it allows, in [0, 1], where it says."""
-
-    kind: Literal["error", "regret"]
-    level: float | None
-
-
-def asked(target: str) -> Asked:
-    """Read a target in words: ``max_error 0.05 at confidence 0.95``, ``at most 2 points of quality lost``.
-
-    The evidence holds the target as a person reads it; a picture needs the number. Where no number
-    is found there is no line, rather than a guessed one.
-    """
-    kind: Literal["error", "regret"] = "regret" if re.search(r"regret|points?\b|lost", target) else "error"
-    found = _NUMBER.search(_CONFIDENCE.sub(" ", target))
-    if found is None:
-        return Asked(kind=kind, level=None)
-    level = float(found[1]) / (100 if found[2] else 1)
-    return Asked(kind=kind, level=level if 0 < level < 1 else None)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
