@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from cascade.compare import Comparison, Strategy, compare
 from cascade.economics import CallCosts, break_even
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
-from cascade.evidence import BreakEven, Choice, Evidence, NextLabels, Saving, SliceLine, WrongRow
+from cascade.evidence import BreakEven, Choice, Evidence, NextLabels, Saving, SliceLine, Stratum, WrongRow
 from cascade.gates import Gates
 from cascade.intents import fit_intents
 from cascade.intervals import Figure
 from cascade.ladder import Ladder
 from cascade.learning.calibrate import Learned
+from cascade.learning.path import bounded
 from cascade.learning.reliability import reliability
 from cascade.learning.rows import Rows
 from cascade.learning.scores import scores_of
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 SHOWN_WRONG = 30
 CURVE = 40
+HALF = 0.5
+"""Counts of right and wrong give whole sums; a sum that is off by more comes of grades."""
 
 
 def account(
@@ -60,7 +65,7 @@ def account(
         issued_at=certificates[0].issued_at if certificates else learned.at,
         judges=learned.judges,
         rows=learned.rows,
-        strata=learned.strata,
+        strata=[_bounded(stratum, policy) for stratum in learned.strata],
         contest=learned.contestants,
         refused_signals=learned.refused,
         reliability=reliability(learned.test, learned.lock.scorers, policy),
@@ -77,6 +82,14 @@ def account(
             *(c.conflict for c in certificates[:1] if c.conflict),
         ],
     )
+
+
+def _bounded(stratum: Stratum, policy: Policy) -> Stratum:
+    """The stratum with the bound of every candidate, for its picture."""
+    graded = any(abs(point.risk * point.n - point.bad + point.better) > HALF for point in stratum.path if point.n)
+    kind_graded = graded and policy.target.kind == "regret"
+    path = [bounded(point, policy.target, stratum.delta, graded=kind_graded) for point in stratum.path]
+    return replace(stratum, path=path)
 
 
 def replay_test(learned: Learned, policy: Policy, embedder: Embedder | None = None) -> list[Replayed]:

@@ -12,6 +12,7 @@ from cascade.exact import least_rows, lower_limit
 from cascade.learning import path as paths
 from cascade.learning.populations import Population
 from cascade.learning.rows import Rows
+from cascade.learning.truth import promised_of_truth
 from cascade.lock import Certificate, Gate, HeldOut
 from cascade.paired import betting_log_pvalue, paired_lower
 from cascade.policy import Policy, Target
@@ -107,7 +108,10 @@ def issue(
         return Issued(gates=gates, certificate=None, stratum=refused, contradicted=held)
     gates = _gates(population, scorers, routed, threshold)
     covered = [gate.id for gate in gates if _open(gate, threshold)]
-    certificate = _certificate(population, stratum, counts[chosen], covered, share, held, terms)
+    people = certify.rows.people[:, population.holds(certify.rows)]
+    of_truth = promised_of_truth(line, start, chosen, scores, people, target, share)
+    told = replace(terms, truth=f"{of_truth}; {terms.truth}" if of_truth else terms.truth)
+    certificate = _certificate(population, stratum, counts[chosen], covered, share, held, told)
     return Issued(gates=gates, certificate=certificate, stratum=stratum)
 
 
