@@ -156,34 +156,29 @@ def _choices(learned: Learned, policy: Policy) -> list[Choice]:
     places = {int(place) for place in np.linspace(0, len(stratum.path) - 1, CURVE)}
     if stratum.chosen is not None:
         places.add(stratum.chosen)
-    lines = [
-        _choice(
-            stratum.path[i].threshold,
-            scores[:, usable],
-            rows.quality[:, usable],
-            rows.cost[:, usable],
-            i == stratum.chosen,
-        )
-        for i in sorted(places)
-    ]
+    asked = ~skipped(rows, learned.lock.scouts, policy)
+    paid = np.cumsum(np.where(asked, np.nan_to_num(rows.cost[:-1]), 0.0), axis=0)
+    columns = (scores[:, usable], rows.quality[:, usable], paid[:, usable], rows.cost[-1, usable])
+    lines = [_choice(stratum.path[i].threshold, *columns, chosen=i == stratum.chosen) for i in sorted(places)]
     return [Choice(threshold=None, served=0.0, saving=0.0, quality_delta=0.0), *lines]
 
 
-def _choice(threshold: float, scores: Floats, quality: Floats, cost: Floats, chosen: bool) -> Choice:
+def _choice(
+    threshold: float, scores: Floats, quality: Floats, paid: Floats, frontier: Floats, *, chosen: bool
+) -> Choice:
     """Every cheap tier up to the one that serves is paid, and the last one where none does."""
     import numpy as np
 
     passed = scores >= threshold
     served = passed.any(axis=0)
     first = np.where(served, passed.argmax(axis=0), scores.shape[0])
-    paid = np.cumsum(np.where(np.isfinite(scores), cost[:-1], 0.0), axis=0)
     n = np.arange(scores.shape[1])
-    spent = np.where(served, paid[np.minimum(first, scores.shape[0] - 1), n], paid[-1] + cost[-1])
+    spent = np.where(served, paid[np.minimum(first, scores.shape[0] - 1), n], paid[-1] + frontier)
     got = quality[first, n]
     return Choice(
         threshold=threshold,
         served=float(served.mean()),
-        saving=float(1 - spent.sum() / cost[-1].sum()),
+        saving=float(1 - spent.sum() / frontier.sum()),
         quality_delta=float((got - quality[-1]).mean()),
         chosen=chosen,
     )

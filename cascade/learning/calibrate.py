@@ -36,7 +36,7 @@ from cascade.learning.scores import (
     standing,
     with_neighbours,
 )
-from cascade.learning.truth import truth_of
+from cascade.learning.truth import at_odds, truth_of
 from cascade.lock import Lock, digest, identity
 from cascade.policy import Policy, Target
 from cascade.types import Outcome, Record
@@ -58,6 +58,7 @@ class Learned(Record, frozen=True, kw_only=True):
     rows: dict[str, int]
     sets: list[list[str]]
     at: str
+    notes: list[str] = []
 
 
 def learn(
@@ -110,6 +111,7 @@ def learn(
         rows={FIT: len(fit), CERTIFY: len(certify), TEST: len(test)},
         sets=policy.signals.sets,
         at=terms.issued_at,
+        notes=at_odds(rows.outcomes),
     )
 
 

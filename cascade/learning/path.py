@@ -73,15 +73,19 @@ def candidates(fit_scores: Floats, rows: int, target: Target, delta: float) -> F
     Laid out by the rows that the certificate never counts: thresholds taken from its own rows would
     need an assumption that these do not. ``rows`` is how many it will count.
     """
+    least = 1.5 * least_rows(target.level, delta) / max(rows, 1) if target.kind == "error" else STRICTEST
+    return quantiles(fit_scores, min(least, 1.0))
+
+
+def quantiles(scores: Floats, strictest: float) -> Floats:
+    """Thresholds at which from a share ``strictest`` up to all of the scored rows would be served."""
     import numpy as np
 
-    best = fit_scores.max(axis=0) if len(fit_scores) else np.empty(0)
+    best = scores.max(axis=0) if len(scores) else np.empty(0)
     best = best[np.isfinite(best)]
     if not len(best):
         return np.empty(0)
-    least = 1.5 * least_rows(target.level, delta) / max(rows, 1) if target.kind == "error" else STRICTEST
-    shares = np.geomspace(min(least, 1.0), 1.0, CANDIDATES)
-    return np.unique(np.quantile(best, 1.0 - shares))[::-1]
+    return np.unique(np.quantile(best, 1.0 - np.geomspace(strictest, 1.0, CANDIDATES)))[::-1]
 
 
 def sweep(path: Floats, scores: Floats, quality: Floats, kind: str) -> list[Counts]:

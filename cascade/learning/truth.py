@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cascade.exact import lower_limit, upper_limit
@@ -38,6 +40,25 @@ def word_of_people(model: ModelOutcome) -> float | None:
 
 def _quality(verdict: Verdict) -> float:
     return verdict.score if verdict.score is not None else float(verdict.acceptable)
+
+
+def at_odds(outcomes: Iterable[Outcome]) -> list[str]:
+    """For each judge that judged an answer more than once: how often it contradicted itself, in words."""
+    twice: Counter[str] = Counter()
+    torn: Counter[str] = Counter()
+    for model in (model for outcome in outcomes for model in outcome.models.values()):
+        said: dict[str, set[bool]] = {}
+        times = Counter(verdict.judge for verdict in model.verdicts)
+        for verdict in model.verdicts:
+            said.setdefault(verdict.judge, set()).add(verdict.acceptable)
+        twice.update(judge for judge, count in times.items() if count > 1)
+        torn.update(judge for judge, words in said.items() if len(words) > 1)
+    return [
+        f"judge {judge or 'without a name'} contradicts itself on {torn[judge]} of the {count} answers that it "
+        "judged more than once; its last word counts"
+        for judge, count in sorted(twice.items())
+        if torn[judge]
+    ]
 
 
 def truth_of(outcomes: list[Outcome], tiers: list[str]) -> str:
