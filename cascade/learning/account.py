@@ -24,7 +24,7 @@ from cascade.learning.calibrate import Learned
 from cascade.learning.path import bounded
 from cascade.learning.reliability import reliability
 from cascade.learning.rows import Rows
-from cascade.learning.scores import scores_of
+from cascade.learning.scores import scores_of, skipped
 from cascade.policy import Policy
 from cascade.promise import verdict
 from cascade.replay import Replayed, replay
