@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CONFINED = 0.04
 """Share of delta that is spent on confining the nuisance parameter (Berger and Boos, JASA 1994)."""
 
-FINEST = 0.004
+FINEST = 0.002
 """Angle, in radians, under which a cell is not divided any further: its bound is then tight enough."""
 
 TAIL = 1e-13

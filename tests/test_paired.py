@@ -43,7 +43,9 @@ def test_one_more_loss_is_never_better_evidence(counts: tuple[int, int, int], le
     worse, better, n = counts
     p = paired_pvalue(worse, better, n, level, 0.2, "low")
     if worse + better < n:
-        assert paired_pvalue(worse + 1, better, n, level, 0.2, "low") >= p - 1e-3
+        assert (
+            paired_pvalue(worse + 1, better, n, level, 0.2, "low") >= p - 2e-3
+        )  # a cell's bound may be loose by that much
 
 
 @given(st.integers(0, 6), st.integers(100, 400))
