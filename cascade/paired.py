@@ -35,7 +35,10 @@ BETS = 24
 
 
 def paired_pvalue(worse: int, better: int, n: int, level: float, delta: float, tail: Literal["low", "high"]) -> float:
-    """An exact p-value bound about the mean of ``n`` values in {-1, 0, +1}; 1.0 once it exceeds ``delta``.
+    """A p-value about the mean of ``n`` values in {-1, 0, +1}, for a test at ``delta``.
+
+    1.0 where it exceeds ``delta``; else an upper bound of it that is at most ``delta``, and near it only
+    where that decides the test.
 
     ``worse`` counts the +1 and ``better`` the -1. ``tail`` ``low`` tests "the mean is at least
     ``level``" (reject: the promise holds), ``high`` tests "the mean is at most ``level``" (reject: it

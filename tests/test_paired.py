@@ -40,12 +40,10 @@ def test_a_true_hypothesis_is_rejected_no_oftener_than_delta(n: int, level: floa
 @given(COUNTS, st.floats(0.01, 0.3))
 @settings(max_examples=60)
 def test_one_more_loss_is_never_better_evidence(counts: tuple[int, int, int], level: float) -> None:
+    """What passes with one loss more passes without it; a cell's bound may be loose by a fiftieth."""
     worse, better, n = counts
-    p = paired_pvalue(worse, better, n, level, 0.2, "low")
-    if worse + better < n:
-        assert (
-            paired_pvalue(worse + 1, better, n, level, 0.2, "low") >= p - 2e-3
-        )  # a cell's bound may be loose by that much
+    if worse + better < n and paired_pvalue(worse + 1, better, n, level, 0.2, "low") <= 0.2:
+        assert paired_pvalue(worse, better, n, level, 0.204, "low") <= 0.204
 
 
 @given(st.integers(0, 6), st.integers(100, 400))
