@@ -37,11 +37,11 @@ def fit_calibrator(logodds: Floats, right: NDArray[np.bool_], weights: Floats) -
     for kind in kinds:
         predicted = np.empty(len(right))
         for train, held in folds.split(logodds, right):
-            made = _FITS[kind](logodds[train], right[train], weights[train])
+            made = FITS[kind](logodds[train], right[train], weights[train])
             predicted[held] = probabilities(made, logodds[held])
         losses[kind] = log_loss(predicted, right, weights)
     best = min(losses, key=losses.__getitem__)
-    return _FITS[best](logodds, right, weights), losses
+    return FITS[best](logodds, right, weights), losses
 
 
 def probabilities(calibrator: Calibrator, logodds: Floats) -> Floats:
@@ -100,4 +100,4 @@ def _logistic(table: Any, right: Any, weights: Any) -> tuple[list[float], float]
     return model.coef_[0].tolist(), float(model.intercept_[0])
 
 
-_FITS = {"identity": _identity, "platt": _platt, "beta": _beta, "isotonic": _isotonic}
+FITS = {"identity": _identity, "platt": _platt, "beta": _beta, "isotonic": _isotonic}

@@ -34,6 +34,7 @@ LOOSEST = {"right": (6.0, -6.0), "gain": (0.5, -1.0)}
 METHODS = {
     "error": "fixed sequence of exact binomial tests over one threshold path",
     "regret": "fixed sequence of exact paired tests over one threshold path",
+    "few": "fixed sequence of exact binomial tests of the losses alone over one threshold path",
     "graded": "fixed sequence of betting tests over one threshold path",
 }
 
@@ -83,7 +84,7 @@ def issue(
     """Walk the population's path and write down what was found."""
     target, delta = terms.policy.target, population.delta
     scores, quality = certify.within(population)
-    line, starts = _layout(population, fit, len(certify.rows), scores.shape[1], terms)
+    line, starts = _layout(population, fit, test, scores.shape[1], terms)
     counts = paths.sweep(line, scores, quality, target.kind)
     start, chosen, share = _walk(counts, starts, target, delta)
     stratum = Stratum(
@@ -128,7 +129,7 @@ def _certificate(
         level=target.level,
         confidence=target.confidence,
         delta=delta,
-        method=METHODS["graded" if found.losses is not None else target.kind],
+        method=_method(found, target),
         population=_population(population, target.kind),
         judged=stratum.rows,
         accepted=found.served,
@@ -148,6 +149,12 @@ def _certificate(
     )
 
 
+def _method(found: paths.Counts, target: Target) -> str:
+    if found.losses is not None:
+        return METHODS["graded"]
+    return METHODS["few" if target.kind == "regret" and found.few(target) else target.kind]
+
+
 def _contradiction(population: Population, held: HeldOut, target: Target) -> str:
     return (
         f"{population.name}: held-out rows contradict the promise: their risk is at least {held.low:.3g}, "
@@ -155,10 +162,11 @@ def _contradiction(population: Population, held: HeldOut, target: Target) -> str
     )
 
 
-def _layout(population: Population, fit: Scored, fitted: int, rows: int, terms: Terms) -> tuple[Floats, list[int]]:
-    """Candidate thresholds and where to start, from the fit rows alone.
+def _layout(population: Population, fit: Scored, test: Scored, rows: int, terms: Terms) -> tuple[Floats, list[int]]:
+    """Candidate thresholds and where to start, from rows that the certificate does not count.
 
-    Without fit rows: a fixed grid over the scale of the scores and three starts, which share delta.
+    Where there are no fit rows the scores of held-out rows lay out the path, their labels unread, or
+    else a fixed grid does; then nothing says where to start, and three starts share delta.
     """
     import numpy as np
 
@@ -167,11 +175,14 @@ def _layout(population: Population, fit: Scored, fitted: int, rows: int, terms: 
     if scores.shape[1] < LEAST_LAID_OUT and len(fit.rows):
         scores, quality = np.asarray(fit.scores), fit.rows.quality
     line = paths.candidates(scores, rows, target, delta)
+    if len(line):
+        guesses = paths.sweep(line, scores, quality, target.kind)
+        return line, [paths.start_of(guesses, scores.shape[1], rows, target, delta)]
+    unread, _ = test.within(population)
+    line = paths.candidates(unread, rows, target, delta) if unread.shape[1] >= LEAST_LAID_OUT else line
     if not len(line):
-        high, low = LOOSEST["right" if terms.kind == "right" else "gain"]
-        return np.linspace(high, low, paths.CANDIDATES), [0, paths.CANDIDATES // 3, 2 * paths.CANDIDATES // 3]
-    guesses = paths.sweep(line, scores, quality, target.kind)
-    return line, [paths.start_of(guesses, scores.shape[1], rows, target, delta)]
+        line = np.linspace(*LOOSEST["right" if terms.kind == "right" else "gain"], paths.CANDIDATES)
+    return line, sorted({0, len(line) // 3, 2 * len(line) // 3})
 
 
 def _walk(counts: list[paths.Counts], starts: list[int], target: Target, delta: float) -> tuple[int, int | None, float]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CANDIDATES = 60
+FEW_LOSSES = 5
+"""Losses that the target allows on average, under which gains are not counted (benchmarks: coverage)."""
+
 STRICTEST = 0.02
 """Share served at the strictest candidate of a regret path, where every row counts at each of them."""
 
@@ -50,12 +53,22 @@ class Counts(Record, frozen=True, kw_only=True):
             return float(self.losses.mean()) if len(self.losses) else 0.0
         return (self.bad - (self.better if kind == "regret" else 0)) / self.n if self.n else 0.0
 
+    def few(self, target: Target) -> bool:
+        """Are there so few rows that counting losses alone is the stronger exact test?
+
+        A matter of ``n`` and the target, never of the labels. The paired test spends a little of delta
+        on its nuisance, and where two or three losses decide, that little is a whole loss.
+        """
+        return self.n * target.level < FEW_LOSSES
+
     def passes(self, target: Target, delta: float) -> bool:
         """Is the risk proved to be at most the target's level, at this delta?"""
         if target.kind == "error":
             return binomial_log_pvalue(self.bad, self.n, target.level) <= log(delta)
         if self.losses is not None:
             return betting_log_pvalue(self.losses, target.level) <= log(delta)
+        if self.few(target):
+            return binomial_log_pvalue(self.bad, self.n, target.level) <= log(delta)
         return paired_pvalue(self.bad, self.better, self.n, target.level, delta, "low") <= delta
 
     def bound(self, target: Target, delta: float) -> float:
@@ -64,6 +77,8 @@ class Counts(Record, frozen=True, kw_only=True):
             return upper_limit(self.bad, self.n, delta)
         if self.losses is not None:
             return mean_upper(self.losses, delta)
+        if self.few(target):
+            return upper_limit(self.bad, self.n, delta)
         return paired_upper(self.bad, self.better, self.n, delta)
 
 
