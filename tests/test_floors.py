@@ -12,30 +12,29 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
-    policy policyfile asks neighbours confidence lock gates checks signals prices intents
+    policy policyfile asks neighbours confidence lock history difference gates checks signals prices intents
     exact paired betting economics intervals evidence
     decide ladder run paid flow replay compare ledger intake cache transports judging learning
-    shadows parts drivers replies streams callers client wrap plan engine report testing demo
+    watch recheck promotion
+    shadows parts drivers replies streams callers client wrap plan following engine report testing demo
     cli __init__ __main__
 """
 """From low to high. A module imports from lower floors, or from what stands left of it on its own."""
 
 PLACES = {name: (i, j) for i, row in enumerate(FLOORS.split("\n")) for j, name in enumerate(row.split())}
-HEAVY = tuple(
-    [
-        "sklearn",
-        "scipy",
-        "litellm",
-        "starlette",
-        "fastapi",
-        "flask",
-        "uvicorn",
-        "numpy",
-        "aiohttp",
-        "matplotlib",
-        "jinja2",
-        "pyarrow",
-    ]
+HEAVY = (
+    "sklearn",
+    "scipy",
+    "litellm",
+    "starlette",
+    "fastapi",
+    "flask",
+    "uvicorn",
+    "numpy",
+    "aiohttp",
+    "matplotlib",
+    "jinja2",
+    "pyarrow",
 )
 """What importing the package must not bring along; numpy and aiohttp too, which nobody has asked for yet."""
 

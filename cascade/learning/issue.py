@@ -228,34 +228,11 @@ def _missing(counts: list[paths.Counts], rows: int, target: Target, delta: float
     for found in counts:
         if not rows or found.risk(target.kind) >= target.level:
             continue
-        factor = _factor(found, target, delta)
+        factor = paths.factor(found, lambda more: more.passes(target, delta))
         if factor is not None:
             more = max(int(rows * factor) - rows, 1)
             best = more if best is None else min(best, more)
     return best
-
-
-def _factor(found: paths.Counts, target: Target, delta: float) -> float | None:
-    """How many times as many rows with the same rates would pass, to a quarter; None beyond a thousand."""
-    factor = 1.0
-    while factor < 1000.0:
-        factor *= 1.25
-        if _times(found, factor).passes(target, delta):
-            return factor
-    return None
-
-
-def _times(found: paths.Counts, factor: float) -> paths.Counts:
-    import numpy as np
-
-    losses = found.losses
-    return paths.Counts(
-        n=int(found.n * factor),
-        bad=-int(-found.bad * factor // 1),
-        better=int(found.better * factor),
-        served=int(found.served * factor),
-        losses=None if losses is None else np.resize(losses, int(len(losses) * factor)),
-    )
 
 
 def _refusal(population: Population, target: Target, delta: float, missing: int | None) -> str:
