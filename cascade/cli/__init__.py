@@ -27,6 +27,7 @@ from cascade.cli.export import export
 from cascade.cli.init import init
 from cascade.cli.plan import plan
 from cascade.cli.printing import failed
+from cascade.cli.promote import promote, rollback
 from cascade.cli.schema import schema
 
 
@@ -60,7 +61,7 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, list[Callable[..., None]]] = {
-    "Commands": [demo, plan, init, ask, calibrate],
+    "Commands": [demo, plan, init, ask, calibrate, promote, rollback],
     "Looking closer": [explain, export, doctor, schema],
 }
 for _panel, _commands in PANELS.items():
