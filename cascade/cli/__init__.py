@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from cascade.cli.ask import ask
 from cascade.cli.calibrate import calibrate
+from cascade.cli.check import check
 from cascade.cli.demo import demo
 from cascade.cli.doctor import doctor
 from cascade.cli.explain import explain
@@ -61,7 +62,7 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, list[Callable[..., None]]] = {
-    "Commands": [demo, plan, init, ask, calibrate, promote, rollback],
+    "Commands": [demo, plan, init, ask, calibrate, check, promote, rollback],
     "Looking closer": [explain, export, doctor, schema],
 }
 for _panel, _commands in PANELS.items():

@@ -228,11 +228,15 @@ def _missing(counts: list[paths.Counts], rows: int, target: Target, delta: float
     for found in counts:
         if not rows or found.risk(target.kind) >= target.level:
             continue
-        factor = paths.factor(found, lambda more: more.passes(target, delta))
+        factor = _factor(found, target, delta)
         if factor is not None:
             more = max(int(rows * factor) - rows, 1)
             best = more if best is None else min(best, more)
     return best
+
+
+def _factor(found: paths.Counts, target: Target, delta: float) -> float | None:
+    return paths.factor(lambda times: paths.times(found, times).passes(target, delta))
 
 
 def _refusal(population: Population, target: Target, delta: float, missing: int | None) -> str:

@@ -94,15 +94,22 @@ def sweep(path: Floats, scores: Floats, quality: Floats, kind: str) -> list[Coun
 
 def count(threshold: float, scores: Floats, quality: Floats, kind: str) -> Counts:
     """Counts when every draft with at least this score is served, by the first tier that has one."""
+    return tally(*answers(threshold, scores, quality), quality, kind)
+
+
+def answers(threshold: float | Floats, scores: Floats, quality: Floats) -> tuple[Any, Floats]:
+    """Which rows a cheap tier serves, (n,), and the quality of what it serves; the first that passes.
+
+    ``threshold`` is one for all, or one for each tier and row, (k, n).
+    """
     import numpy as np
 
     passed = scores >= threshold
-    served = passed.any(axis=0)
-    got = quality[passed.argmax(axis=0), np.arange(scores.shape[1])]
-    return _counts(served, got, quality, kind)
+    return passed.any(axis=0), quality[passed.argmax(axis=0), np.arange(scores.shape[1])]
 
 
-def _counts(served: Any, got: Any, quality: Any, kind: str) -> Counts:
+def tally(served: Any, got: Any, quality: Any, kind: str) -> Counts:
+    """Counts of rows (n,) of which some are ``served`` a cheap answer of the quality ``got``."""
     import numpy as np
 
     if kind == "error":
@@ -196,17 +203,18 @@ def points(
     ]
 
 
-def factor(found: Counts, decided: Callable[[Counts], bool]) -> float | None:
-    """How many times as many rows with the same rates would decide, to a quarter; None beyond a thousand."""
-    times = 1.0
-    while times < 1000.0:
-        times *= 1.25
-        if decided(_times(found, times)):
-            return times
+def factor(decided: Callable[[float], bool]) -> float | None:
+    """How many times as many rows would decide, to a quarter; None beyond a thousand."""
+    found = 1.0
+    while found < 1000.0:
+        found *= 1.25
+        if decided(found):
+            return found
     return None
 
 
-def _times(found: Counts, factor: float) -> Counts:
+def times(found: Counts, factor: float) -> Counts:
+    """So many times as many rows with the same rates; bad ones are rounded up."""
     import numpy as np
 
     losses = found.losses
