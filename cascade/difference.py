@@ -93,11 +93,15 @@ class Difference(Record, frozen=True, kw_only=True):
 
 
 def difference(a: Lock, b: Lock, *, tolerance: float = 0.0) -> Difference:
-    """From ``a`` to ``b``. Thresholds and weights that differ by at most ``tolerance`` count as equal."""
+    """From ``a`` to ``b``. Numbers that differ by at most ``tolerance`` count as equal."""
+    covered = [{gate for one in lock.certificates for gate in one.gates} for lock in (a, b)]
+    gates = [_gate(*pair, covered, tolerance) for pair in _paired(a.gates, b.gates)]
+    certificates = [_certificate(*pair, tolerance) for pair in _partners(a, b)]
+    scorers = [_scorer(*pair, tolerance) for pair in _paired(a.scorers, b.scorers)]
     return Difference(
-        gates=[change for was, now in _paired(a.gates, b.gates) if (change := _gate(was, now, tolerance))],
-        certificates=[change for was, now in _partners(a, b) if (change := _certificate(was, now))],
-        scorers=[change for was, now in _paired(a.scorers, b.scorers) if (change := _scorer(was, now, tolerance))],
+        gates=[change for change in gates if change is not None],
+        certificates=[change for change in certificates if change is not None],
+        scorers=[change for change in scorers if change is not None],
         other=_other(a, b),
     )
 
@@ -108,10 +112,10 @@ def _paired(a: Iterable[Any], b: Iterable[Any]) -> list[tuple[Any, Any]]:
     return [(was.get(name), now.get(name)) for name in dict.fromkeys([*was, *now])]
 
 
-def _gate(was: Gate | None, now: Gate | None, tolerance: float) -> GateChange | None:
+def _gate(was: Gate | None, now: Gate | None, covered: list[set[str]], tolerance: float) -> GateChange | None:
     known = was or now
     assert known is not None
-    before, after = (_place(gate) if gate is not None else None for gate in (was, now))
+    before, after = (_place(gate, some) for gate, some in zip((was, now), covered, strict=True))
     change: Any = None
     if was is None or now is None:
         change = "new" if was is None else "gone"
@@ -124,7 +128,10 @@ def _gate(was: Gate | None, now: Gate | None, tolerance: float) -> GateChange | 
     return GateChange(gate=known.id, change=change, was=before, now=after) if change else None
 
 
-def _place(gate: Gate) -> float | None:
+def _place(gate: Gate | None, covered: set[str]) -> float | None:
+    """Where an open gate stands; None for one that no certificate covers, which is closed."""
+    if gate is None or gate.id not in covered:
+        return None
     return gate.standing if gate.routed else gate.threshold
 
 
@@ -138,16 +145,17 @@ def _partners(a: Lock, b: Lock) -> list[tuple[Certificate | None, Certificate | 
     pairs: list[tuple[Certificate | None, Certificate | None]] = []
     for was in a.certificates:
         shared = [len(set(was.gates) & set(now.gates)) for now in left]
-        partner = left.pop(shared.index(max(shared))) if shared and max(shared) else None
+        most = max(shared, default=0)
+        partner = left.pop(shared.index(most)) if most else None
         pairs.append((was, partner))
     return pairs + [(None, now) for now in left]
 
 
-def _certificate(was: Certificate | None, now: Certificate | None) -> CertificateChange | None:
+def _certificate(was: Certificate | None, now: Certificate | None, tolerance: float) -> CertificateChange | None:
     if was is None or now is None:
-        ids = {"was": was.id} if was is not None else {"now": now.id} if now is not None else {}
-        return CertificateChange(change="new" if was is None else "gone", **ids)
-    promise, evidence, judge = (_fields(was, now, names) for names in (PROMISE, EVIDENCE, JUDGE))
+        change: Presence = "new" if was is None else "gone"
+        return CertificateChange(change=change, was=was.id if was else None, now=now.id if now else None)
+    promise, evidence, judge = (_fields(was, now, names, tolerance) for names in (PROMISE, EVIDENCE, JUDGE))
     parts = sorted(was.identity.keys() | now.identity.keys())
     identity = [
         Change(field=part, was=was.identity.get(part), now=now.identity.get(part))
@@ -161,9 +169,17 @@ def _certificate(was: Certificate | None, now: Certificate | None) -> Certificat
     )
 
 
-def _fields(was: Any, now: Any, names: Iterable[str]) -> list[Change]:
+def _fields(was: Any, now: Any, names: Iterable[str], tolerance: float = 0.0) -> list[Change]:
     pairs = ((name, getattr(was, name), getattr(now, name)) for name in names)
-    return [Change(field=name, was=one, now=other) for name, one, other in pairs if one != other]
+    return [Change(field=name, was=one, now=other) for name, one, other in pairs if not _same(one, other, tolerance)]
+
+
+def _same(one: Any, other: Any, tolerance: float) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= tolerance
+    if isinstance(one, Record) and type(one) is type(other):
+        return not _fields(one, other, one.__struct_fields__, tolerance)
+    return bool(one == other)
 
 
 def _scorer(was: Scorer | None, now: Scorer | None, tolerance: float) -> ScorerChange | None:
@@ -221,8 +237,11 @@ def _kinds(was: Scorer, now: Scorer) -> list[str]:
 
 def _other(a: Lock, b: Lock) -> list[Change]:
     found = _fields(a, b, ("policy", "outcomes", "notes", "version"))
-    for name in ("scouts", "neighbours"):  # long lists of numbers: whether they differ, and for which tiers
+    for name in ("scouts", "neighbours"):  # long lists of numbers: digests say for which tiers they differ
         one, other = ({part.tier: digest(part) for part in getattr(lock, name)} for lock in (a, b))
-        if one != other:
-            found.append(Change(field=name, was=one, now=other))
+        found += [
+            Change(field=f"{name} of {tier}", was=one.get(tier), now=other.get(tier))
+            for tier in sorted(one.keys() | other.keys())
+            if one.get(tier) != other.get(tier)
+        ]
     return found

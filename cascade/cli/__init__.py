@@ -22,6 +22,7 @@ from cascade.cli.ask import ask
 from cascade.cli.calibrate import calibrate
 from cascade.cli.check import check
 from cascade.cli.demo import demo
+from cascade.cli.diff import diff
 from cascade.cli.doctor import doctor
 from cascade.cli.explain import explain
 from cascade.cli.export import export
@@ -63,7 +64,7 @@ app = typer.Typer(
 
 PANELS: dict[str, list[Callable[..., None]]] = {
     "Commands": [demo, plan, init, ask, calibrate, check, promote, rollback],
-    "Looking closer": [explain, export, doctor, schema],
+    "Looking closer": [explain, diff, export, doctor, schema],
 }
 for _panel, _commands in PANELS.items():
     for _command in _commands:
