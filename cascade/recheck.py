@@ -219,8 +219,9 @@ def _exact(finding: Finding, sample: Sample) -> Finding:
 
     def decided(times: float) -> bool:
         more = paths.times(counts, times)
-        broken = p_broken(more, finding.kind, finding.level, finding.alarm) <= finding.alarm
-        return broken or p_holds(more, finding.kind, finding.level, finding.delta) <= finding.delta
+        if counts.risk(finding.kind) > finding.level:
+            return p_broken(more, finding.kind, finding.level, finding.alarm) <= finding.alarm
+        return p_holds(more, finding.kind, finding.level, finding.delta) <= finding.delta
 
     return replace(found, more_rows=_more_rows(found, decided))
 
