@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.errors import ConfigError, PolicyError
@@ -111,7 +111,8 @@ def test_promote_then_rollback_gives_the_same_bytes(history: History) -> None:
     assert kept(history) == [before]
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(0, 30)), max_size=30))
+@given(st.lists(st.one_of(st.none(), st.integers(0, 30)), max_size=12))
+@settings(max_examples=25)  # each step waits for the disk
 def test_whatever_is_promoted_and_rolled_back_no_lock_is_lost(steps: list[int | None]) -> None:
     """Until the history is full, in force and history together hold each lock exactly once."""
     from tempfile import TemporaryDirectory

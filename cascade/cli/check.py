@@ -24,32 +24,35 @@ TESTS = {
 }
 
 
+Named = Annotated[
+    Path | None, typer.Argument(metavar="POLICY", help="Policy file, as with --policy.", show_default=False)
+]
+Outcomes = Annotated[
+    Path, typer.Option("--outcomes", metavar="FILE", help="Fresh labelled outcomes, .jsonl or .jsonl.gz; - is stdin.")
+]
+LockFile = Annotated[
+    Path | None, typer.Option("--lock", metavar="LOCK", help="Default: beside the policy.", show_default=False)
+]
+Alarm = Annotated[
+    float | None,
+    typer.Option(
+        "--alarm",
+        metavar="LEVEL",
+        help="Chance of a false alarm, over all certificates. Default: 1 - the policy's confidence.",
+        show_default=False,
+    ),
+]
+Once = Annotated[bool, typer.Option("--once", help="Exact tests of these rows alone; nothing is remembered.")]
+
+
 def check(
-    named: Annotated[
-        Path | None, typer.Argument(metavar="POLICY", help="Policy file, as with --policy.", show_default=False)
-    ] = None,
-    outcomes: Annotated[
-        Path,
-        typer.Option("--outcomes", metavar="FILE", help="Fresh labelled outcomes, .jsonl or .jsonl.gz; - is stdin."),
-    ] = Path("-"),
+    named: Named = None,
+    outcomes: Outcomes = Path("-"),
     policy: PolicyFile = None,
     store: StoreFolder = None,
-    lock: Annotated[
-        Path | None,
-        typer.Option("--lock", metavar="LOCK", help="Default: beside the policy.", show_default=False),
-    ] = None,
-    alarm: Annotated[
-        float | None,
-        typer.Option(
-            "--alarm",
-            metavar="LEVEL",
-            help="Chance of a false alarm, over all certificates. Default: 1 - the policy's confidence.",
-            show_default=False,
-        ),
-    ] = None,
-    once: Annotated[
-        bool, typer.Option("--once", help="Exact tests of these rows alone; nothing is remembered.")
-    ] = False,
+    lock: LockFile = None,
+    alarm: Alarm = None,
+    once: Once = False,
     json: AsJson = False,
 ) -> None:
     """Test each certificate of the lock on fresh labelled outcomes: broken, holds, undecided or void.

@@ -21,24 +21,30 @@ if TYPE_CHECKING:
     from cascade.promotion import Weighed
 
 
+Candidate = Annotated[Path, typer.Argument(metavar="LOCK", help="The candidate, as cascade calibrate -o wrote it.")]
+Outcomes = Annotated[
+    Path | None,
+    typer.Option(
+        "--outcomes",
+        metavar="FILE",
+        help="Labelled outcomes, .jsonl or .jsonl.gz; - is stdin. Rows of split `test` are used.",
+        show_default=False,
+    ),
+]
+HeldOut = Annotated[
+    bool, typer.Option("--held-out", help="Use all rows: neither lock was fitted or certified on any of them.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Promote in spite of every refusal; the lock's notes then say so.")
+]
+
+
 def promote(
-    candidate: Annotated[Path, typer.Argument(metavar="LOCK", help="The candidate, as cascade calibrate -o wrote it.")],
+    candidate: Candidate,
     policy: PolicyFile = None,
-    outcomes: Annotated[
-        Path | None,
-        typer.Option(
-            "--outcomes",
-            metavar="FILE",
-            help="Labelled outcomes, .jsonl or .jsonl.gz; - is stdin. Rows of split `test` are used.",
-            show_default=False,
-        ),
-    ] = None,
-    held_out: Annotated[
-        bool, typer.Option("--held-out", help="Use all rows: neither lock was fitted or certified on any of them.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Promote in spite of every refusal; the lock's notes then say so.")
-    ] = False,
+    outcomes: Outcomes = None,
+    held_out: HeldOut = False,
+    force: Force = False,
     json: AsJson = False,
 ) -> None:
     """Put a candidate lock in force, if held-out rows show that it loses next to nothing.
