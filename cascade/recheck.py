@@ -166,7 +166,7 @@ def _sample(certificate: Certificate, rows: Rows, scores: Floats, gates: Gates, 
             found = signals[index]
             key = ROUTED if rows.routed[i] == index else found.set_name if found is not None else None
             door = gates.find(tier.name, rows.slices[i], key) if key is not None else None
-            if door is not None and door.certificate.id == certificate.id:
+            if door is not None and door.gate.id in certificate.gates:
                 thresholds[index, i] = -np.inf if door.gate.routed else door.gate.threshold
     served, got = paths.answers(thresholds, scores, rows.quality)
     counts = paths.tally(served, got, rows.quality, certificate.kind)

@@ -180,7 +180,8 @@ def test_an_alarm_does_not_wear_off() -> None:
     policy, memory = promising("error"), Remembered()
     lock = lock_of(policy)
     assert check(rows([1.0, 0.0] * 30), policy, lock, memory=memory).answer == "broken"
-    assert check(rows([0.0] * 900, "r"), policy, lock, memory=memory).answer == "broken"
+    for look in range(3):
+        assert check(rows([0.0] * 300, f"{look}-"), policy, lock, memory=memory).answer == "broken"
 
 
 @given(st.integers(1, 400), st.data(), st.sampled_from(KINDS))
@@ -249,6 +250,17 @@ def test_certificates_share_the_level_and_count_their_own_rows_only() -> None:
     assert [(one.answer, one.n, one.bad) for one in found.findings] == [("holds", 200, 0), ("broken", 20, 20)]
     assert {one.alarm for one in found.findings} == {0.025}
     assert found.answer == "broken"
+
+
+def test_a_promise_for_any_slice_does_not_count_what_a_slice_s_own_gate_serves() -> None:
+    policy = promising("error", slices={"a": {}, "b": {}})
+    pooled, own = gate_of(), gate_of(slice="b")
+    certificates = [certificate_of(policy, gate, id=gate.slice) for gate in (pooled, own)]
+    outcomes = [replace(one, slice="a") for one in rows([0.0] * 30)] + [
+        replace(one, slice="b") for one in rows([1.0] * 20, "r")
+    ]
+    found = check(outcomes, policy, lock_of(policy, pooled, own, certificates=certificates))
+    assert [(one.n, one.bad) for one in found.findings] == [(30, 0), (20, 20)]
 
 
 def test_the_population_of_a_certificate_is_the_one_it_was_issued_for() -> None:

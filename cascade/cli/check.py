@@ -46,8 +46,8 @@ Once = Annotated[bool, typer.Option("--once", help="Exact tests of these rows al
 
 
 def check(
+    outcomes: Outcomes,
     named: Named = None,
-    outcomes: Outcomes = Path("-"),
     policy: PolicyFile = None,
     store: StoreFolder = None,
     lock: LockFile = None,
