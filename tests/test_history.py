@@ -20,15 +20,16 @@ from pathlib import Path
 from cascade.history import History, bytes_of
 
 folder, step, body = Path(sys.argv[1]), sys.argv[2], sys.argv[3].encode()
+CALLS = {"open", "write", "flush", "fsync", "close", "replace", "unlink", "mkdir", "flock", "read", "scandir"}
 
 def crashed(at):
-    '''A child that dies before its at-th call of a built-in function; whether it died.'''
+    '''A child that dies before its at-th call that touches the disk; whether it died.'''
     child = os.fork()
     if child == 0:
         history, left = History(folder / "p.lock.json"), [at]
 
         def hook(frame, event, argument):
-            if event == "c_call":
+            if event == "c_call" and argument.__name__ in CALLS:
                 left[0] -= 1
                 if left[0] < 0:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -165,7 +166,7 @@ def test_a_process_that_dies_at_any_call_leaves_the_old_lock_or_the_new_one(hist
         [sys.executable, "-c", CRASHING, *arguments], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 50
+    assert int(done.stdout) > 10
 
 
 def test_a_crowd_of_processes_loses_no_lock(history: History) -> None:
