@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cascade.difference import difference
 from cascade.learning.calibrate import calibrate
 from cascade.ledger import read_outcomes
 from cascade.lock import Lock, load_lock, lock_path, save_lock
@@ -31,18 +32,16 @@ def differences(committed: Lock | None, fresh: Lock) -> list[str]:
     """What a refit changes, one line each; dates aside."""
     if committed is None:
         return ["there is no committed lock"]
-    found: list[str] = []
-    for one, other in zip(committed.certificates, fresh.certificates, strict=False):
-        for field in ("gates", "kind", "level", "confidence", "judged", "accepted", "bad", "identity", "judge"):
-            if getattr(one, field) != getattr(other, field):
-                found.append(f"certificate {one.id}: {field} {getattr(one, field)} is now {getattr(other, field)}")
-    if len(committed.certificates) != len(fresh.certificates):
-        found.append(f"{len(committed.certificates)} certificates are now {len(fresh.certificates)}")
-    if [g.id for g in committed.gates] != [g.id for g in fresh.gates]:
-        found.append("the gates are not the same")
-    found += _moved("gate", _thresholds(committed), _thresholds(fresh))
-    found += _moved("scorer", _weights(committed), _weights(fresh))
-    return found
+    found = difference(committed, fresh, tolerance=TOLERANCE)
+    lines = [f"gate {one.gate}: {one.change}, {one.was} is now {one.now}" for one in found.gates]
+    for one in found.certificates:
+        lines.append(f"certificate {one.now or one.was}: {one.change}")
+        fields = [*one.promise, *one.evidence, *one.judge, *one.identity]
+        lines += [f"certificate {one.now}: {field.field} {field.was} is now {field.now}" for field in fields]
+    for one in found.scorers:
+        names = [*one.came, *one.went, *(f"{w.feature} {w.was} is now {w.now}" for w in one.weights)]
+        lines += [f"scorer {one.scorer}: {name}" for name in names]
+    return lines
 
 
 def main() -> int:
@@ -62,23 +61,6 @@ def main() -> int:
     found = differences(load_lock(target), fresh)
     print("\n".join(found) or "the committed lock is what the outcomes give")
     return 1 if found else 0
-
-
-def _thresholds(lock: Lock) -> dict[str, float]:
-    return {gate.id: gate.threshold for gate in lock.gates if gate.threshold is not None}
-
-
-def _weights(lock: Lock) -> dict[str, float]:
-    return {f"{s.id}/{f}": w for s in lock.scorers for f, w in zip(s.features, s.weights, strict=True)}
-
-
-def _moved(what: str, was: dict[str, float], now: dict[str, float]) -> list[str]:
-    names = sorted(was.keys() | now.keys())
-    return [
-        f"{what} {name}: {was.get(name)} is now {now.get(name)}"
-        for name in names
-        if name not in was or name not in now or abs(was[name] - now[name]) > TOLERANCE
-    ]
 
 
 if __name__ == "__main__":

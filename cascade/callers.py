@@ -30,8 +30,12 @@ Home = asyncio.AbstractEventLoop | None
 class Engine(Protocol):
     """What a call site needs of a ``Cascade``."""
 
-    rules: Rules
     parts: Parts
+
+    @property
+    def rules(self) -> Rules:
+        """The rules in force."""
+        ...
 
     def request(self, messages: list[Message], *args: Any, **kwargs: Any) -> Request:
         """A request with an id of its own."""

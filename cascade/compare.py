@@ -55,7 +55,7 @@ def compare(replayed: Sequence[Replayed], policy: Policy) -> Comparison:
     left_out: dict[str, int] = {}
     rows = []
     for row in replayed:
-        reason = _unusable(row, policy)
+        reason = unusable(row, policy)
         if reason:
             left_out[reason] = left_out.get(reason, 0) + 1
         else:
@@ -183,7 +183,8 @@ def _column(values: list[float | None], scale: float) -> Floats | None:
     return np.array(known) * scale if len(known) == len(values) else None
 
 
-def _unusable(row: Replayed, policy: Policy) -> str:
+def unusable(row: Replayed, policy: Policy) -> str:
+    """Why a replayed row cannot be compared; empty where it can."""
     if row.error:
         return f"failed: {row.error}"
     if row.quality is None:

@@ -19,6 +19,7 @@ from cascade.drivers import drive, drive_stream, drive_sync
 from cascade.embedding import Embedder, WordLlamaEmbedder
 from cascade.errors import ConfigError
 from cascade.flow import answer
+from cascade.following import Following, stamp_of
 from cascade.gates import Gates
 from cascade.intents import fit_intents
 from cascade.ladder import Ladder
@@ -26,7 +27,7 @@ from cascade.ledger import Ledger
 from cascade.lock import Lock, load_lock, lock_path
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.parts import Parts
-from cascade.policy import CachePolicy, Policy, metadata_read, nearest, store_folder
+from cascade.policy import Policy, metadata_read, nearest, store_folder
 from cascade.policyfile import load_policy
 from cascade.replies import reply
 from cascade.run import Rules, Run
@@ -70,34 +71,46 @@ class Cascade:
         self.policy = policy
         self.path = path
         embedder = embedder or packaged_embedder(policy)
-        self.rules = Rules(
-            policy=policy,
-            gates=Gates(policy, lock, embedder=embedder.name if embedder is not None else None),
-            ladder=Ladder(policy),
-            intents=fit_intents(policy, embedder) if embedder is not None else None,
-        )
+        ladder = Ladder(policy)
+        intents = fit_intents(policy, embedder) if embedder is not None else None
         folder = store if store is not None else store_folder(policy, path)
         self.ledger = Ledger(None if folder == IN_MEMORY else folder, content=policy.ledger.content)
         self._shadows = Shadows(policy)
         self.parts = Parts(
             transport=transport or Transports(),
-            cache=_cache(policy.cache, self.rules, None if folder == IN_MEMORY else folder),
+            cache=_cache(policy, ladder, None if folder == IN_MEMORY else folder),
             ledger=self.ledger,
             checks=_checks(policy, checks or {}),
             signals=_signals(policy, signals or {}),
             spawn=self._spawn,
             embedder=embedder,
         )
+
+        def rules(lock: Lock | None) -> Rules:
+            gates = Gates(policy, lock, embedder=embedder.name if embedder is not None else None)
+            return Rules(policy=policy, gates=gates, ladder=ladder, intents=intents)
+
+        self._following = Following(rules, lock, self.parts.faults)
         _open.add(self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parts: Any) -> Self:
         """A cascade from a policy file and the lock beside it. ``PolicyError``, ``ConfigError``.
 
-        Keyword arguments are those of the class: ``transport``, ``checks``, ``signals``, ``store``.
+        Follows the lock: another one is in force within a second of its promotion. Keyword
+        arguments are those of the class: ``transport``, ``checks``, ``signals``, ``store``.
         """
         file = Path(path)
-        return cls(load_policy(file), load_lock(lock_path(file)), path=file, **parts)
+        lock = lock_path(file)
+        seen = stamp_of(lock)  # before it is read, so that no later one is taken for it
+        made = cls(load_policy(file), load_lock(lock), path=file, **parts)
+        made._following.begin(lock, seen)
+        return made
+
+    @property
+    def rules(self) -> Rules:
+        """The rules in force."""
+        return self._following.rules
 
     def completion(
         self,
@@ -231,6 +244,7 @@ class Cascade:
     def forked(self) -> None:
         """In a forked child: nothing of the parent's work is under way here."""
         self._shadows.reset()
+        self._following.forked()
 
     def _spawn(self, ask: Spawn, parts: Parts) -> None:
         async def work() -> float:
@@ -262,20 +276,21 @@ def _refuse_odd_messages(messages: Any) -> None:
         )
 
 
-def _cache(wanted: CachePolicy, rules: Rules, folder: Path | None) -> Cache | None:
+def _cache(policy: Policy, ladder: Ladder, folder: Path | None) -> Cache | None:
+    wanted = policy.cache
     if not wanted.enabled:
         return None
     # A tier that fixes its own temperature overrides the caller's silence about it.
-    coldest = [tier.params.get("temperature", 1.0) for tier in rules.policy.tiers]
+    coldest = [tier.params.get("temperature", 1.0) for tier in policy.tiers]
     return Cache(
-        identity=rules.ladder.identity,
+        identity=ladder.identity,
         folder=folder,
         ttl=wanted.ttl,
         size_limit=int(wanted.size_limit_mb * 2**20),
         max_temperature=wanted.max_temperature,
         default_temperature=max(coldest),
         tools_cacheable=wanted.tools,
-        metadata=metadata_read(rules.policy),
+        metadata=metadata_read(policy),
     )
 
 

@@ -136,9 +136,19 @@ def load_lock(path: Path) -> Lock | None:
         raise PolicyError(f"is not a lock: {error}; calibrate again", file=str(path)) from None
 
 
+def candidate_path(policy_path: Path) -> Path:
+    """``support.candidate.lock.json`` for ``support.toml``: a lock that waits to be promoted."""
+    return policy_path.with_suffix(".candidate.lock.json")
+
+
+def encoded(lock: Lock) -> bytes:
+    """A lock as its file has it: indented, for a person reviews it."""
+    return msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n"
+
+
 def save_lock(path: Path, lock: Lock) -> None:
     """Write a lock in one step: a reader sees the old file or the new one, never a part."""
-    body = msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n"
+    body = encoded(lock)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -9,7 +9,7 @@ half of all disagreements. ``paired_pvalue`` keeps both and stays exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -85,14 +85,26 @@ def betting_log_pvalue(losses: Floats, level: float) -> float:
     bets that adapt to the rows seen so far, it does not depend on their order.
     Source: Waudby-Smith and Ramdas, JRSS B 2024 (2010.09686), with fixed bets.
     """
+    return -max(log_e(log_wealth(losses, level)), 0.0) if len(losses) else 0.0
+
+
+def log_wealth(losses: Floats, level: float) -> Floats:
+    """Natural log of what each bet of ``betting_log_pvalue`` has made of a stake of one, (BETS,).
+
+    The wealth after more rows is the sum of both logarithms, so that a bet can be gone on with.
+    """
     import numpy as np
 
-    if len(losses) == 0:
-        return 0.0
     most = 0.98 / (1.0 - level)
     bets = np.geomspace(most / 200.0, most, BETS)
-    wealth = np.array([np.log1p(bet * (level - losses)).sum() for bet in bets])
-    return -max(float(np.logaddexp.reduce(wealth)) - math.log(BETS), 0.0)
+    return np.array([np.log1p(bet * (level - losses)).sum() for bet in bets])
+
+
+def log_e(wealth: Floats | Sequence[float]) -> float:
+    """Natural log of the mean wealth over the bets."""
+    import numpy as np
+
+    return float(np.logaddexp.reduce(np.asarray(wealth))) - math.log(BETS)
 
 
 def mean_upper(losses: Floats, delta: float) -> float:

@@ -263,6 +263,16 @@ class Preroute(Section):
     enabled: bool = True
 
 
+class Promotion(Section):
+    """When a candidate lock may take the place of the one in force.
+
+    On held-out rows it must be shown, with 95 % confidence on both sides, to lose less than
+    ``margin`` of quality (in [0, 1], mean over all requests) against it.
+    """
+
+    margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
+
+
 class SignalPolicy(Section):
     """Which signal sets get a scorer and a share of the error budget, and which signals may cost.
 
@@ -297,6 +307,7 @@ class Policy(Section):
     observe: Observe = Observe()
     explore: Explore = Explore()
     preroute: Preroute = Preroute()
+    promotion: Promotion = Promotion()
     budget: Budget = Budget()
     ledger: LedgerPolicy = LedgerPolicy()
 

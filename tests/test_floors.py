@@ -12,10 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
-    policy policyfile asks neighbours confidence lock promise gates checks signals prices intents
-    exact paired betting economics intervals evidence
+    policy policyfile asks neighbours confidence lock promise history difference gates checks signals prices intents
+    exact paired betting economics intervals evidence simulate
     decide ladder run paid flow replay compare ledger intake cache transports judging learning
-    shadows parts drivers replies streams callers client wrap plan engine report testing demo
+    watch recheck promotion
+    shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
     cli __init__ __main__
 """
 """From low to high. A module imports from lower floors, or from what stands left of it on its own."""

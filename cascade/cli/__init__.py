@@ -20,7 +20,9 @@ from typer.core import TyperGroup
 
 from cascade.cli.ask import ask
 from cascade.cli.calibrate import calibrate
+from cascade.cli.check import check
 from cascade.cli.demo import demo
+from cascade.cli.diff import diff
 from cascade.cli.doctor import doctor
 from cascade.cli.explain import explain
 from cascade.cli.export import export
@@ -28,6 +30,7 @@ from cascade.cli.init import init
 from cascade.cli.judge import judge
 from cascade.cli.plan import plan
 from cascade.cli.printing import failed
+from cascade.cli.promote import promote, rollback
 from cascade.cli.schema import schema
 
 
@@ -61,8 +64,8 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, list[Callable[..., None]]] = {
-    "Commands": [demo, plan, init, ask, judge, calibrate],
-    "Looking closer": [explain, export, doctor, schema],
+    "Commands": [demo, plan, init, ask, judge, calibrate, check, promote, rollback],
+    "Looking closer": [explain, diff, export, doctor, schema],
 }
 for _panel, _commands in PANELS.items():
     for _command in _commands:

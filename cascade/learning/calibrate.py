@@ -15,18 +15,17 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from cascade.decide import coin
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
 from cascade.evidence import Contestant, LeftOut, RefusedSignal, Status, Stratum
 from cascade.judging.families import family, family_of_judge
 from cascade.learning import path as paths
 from cascade.learning.contest import contest
-from cascade.learning.drawn import CERTIFY, FIT, TEST, thinned
+from cascade.learning.drawn import CERTIFY, FIT, TEST
 from cascade.learning.issue import Issued, Scored, Terms, issue
 from cascade.learning.ladders import minimal_policy
 from cascade.learning.populations import divide
-from cascade.learning.rows import EXAMPLES, Rows, read_rows
+from cascade.learning.rows import Rows, evenly, independent, read_rows
 from cascade.learning.scores import (
     fit_neighbours,
     fit_scouts,
@@ -80,8 +79,8 @@ def learn(
     """
     rows, left_out = read_rows(outcomes, policy, embedder)
     fit = rows.of(FIT)
-    certify, tied = _independent(rows.of(CERTIFY), set(fit.units))
-    test, _ = _independent(rows.of(TEST), {*fit.units, *certify.units})
+    certify, tied = independent(rows.of(CERTIFY), set(fit.units))
+    test, _ = independent(rows.of(TEST), {*fit.units, *certify.units})
     if tied:
         left_out = [*left_out, tied]
     if not len(certify) or (base is None and not len(fit)):
@@ -180,9 +179,8 @@ def _issue_all(made: Lock, fit: Scored, certify: Scored, test: Scored, terms: Te
 
     kept = []
     for some in (fit, certify, test):
-        names = [row.id for row in some.rows.outcomes]
-        places = np.flatnonzero(thinned(some.rows.propensity, names)) if names else np.zeros(0, dtype=int)
-        kept.append(Scored(rows=some.rows.take(places.tolist()), scores=np.asarray(some.scores)[:, places]))
+        places = evenly(some.rows)
+        kept.append(Scored(rows=some.rows.take(places), scores=np.asarray(some.scores)[:, places]))
     sets = sorted({scorer.signal_set for scorer in made.scorers})
     division = divide(kept[1].rows, sets, terms.policy)
     shared = replace(terms, shares=division.shares)
@@ -204,24 +202,6 @@ def _status(issued: list[Issued], blocked: str) -> Status:
     if any(one.contradicted is not None for one in issued):
         return "contradicted"
     return "certified" if not blocked and any(one.certificate is not None for one in issued) else "refused"
-
-
-def _independent(rows: Rows, spoken_for: set[str]) -> tuple[Rows, LeftOut | None]:
-    """One row for each independent unit, and none whose unit another part of the work has seen.
-
-    Turns of one conversation and rewordings of one question are not further draws from the traffic.
-    """
-    best: dict[str, tuple[bool, float, int]] = {}
-    for place, (outcome, unit) in enumerate(zip(rows.outcomes, rows.units, strict=True)):
-        if unit in spoken_for:
-            continue
-        rank = (outcome.id != unit, coin("", "unit", outcome.id), place)
-        best[unit] = min(best.get(unit, rank), rank)
-    kept = sorted(place for _, _, place in best.values())
-    gone = [row.id for place, row in enumerate(rows.outcomes) if place not in set(kept)]
-    reason = "another row of the same question or conversation is already counted"
-    tied = LeftOut(reason=reason, rows=len(gone), examples=gone[:EXAMPLES]) if gone else None
-    return rows.take(kept), tied
 
 
 def _judges(rows: Rows, given: str) -> dict[str, int]:

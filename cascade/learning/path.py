@@ -7,6 +7,7 @@ everything that the last tier did not answer, and no multiplicity is due (statis
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isnan, log
 from typing import TYPE_CHECKING, Any
 
@@ -114,15 +115,22 @@ def sweep(path: Floats, scores: Floats, quality: Floats, kind: str) -> list[Coun
 
 def count(threshold: float, scores: Floats, quality: Floats, kind: str) -> Counts:
     """Counts when every draft with at least this score is served, by the first tier that has one."""
+    return tally(*answers(threshold, scores, quality), quality, kind)
+
+
+def answers(threshold: float | Floats, scores: Floats, quality: Floats) -> tuple[Any, Floats]:
+    """Which rows a cheap tier serves, (n,), and the quality of what it serves; the first that passes.
+
+    ``threshold`` is one for all, or one for each tier and row, (k, n).
+    """
     import numpy as np
 
     passed = scores >= threshold
-    served = passed.any(axis=0)
-    got = quality[passed.argmax(axis=0), np.arange(scores.shape[1])]
-    return _counts(served, got, quality, kind)
+    return passed.any(axis=0), quality[passed.argmax(axis=0), np.arange(scores.shape[1])]
 
 
-def _counts(served: Any, got: Any, quality: Any, kind: str) -> Counts:
+def tally(served: Any, got: Any, quality: Any, kind: str) -> Counts:
+    """Counts of rows (n,) of which some are ``served`` a cheap answer of the quality ``got``."""
     import numpy as np
 
     if kind == "error":
@@ -222,6 +230,30 @@ def bounded(point: PathPoint, target: Target, delta: float, *, graded: bool) -> 
         return point
     found = Counts(n=point.n, bad=point.bad, better=point.better, served=0)
     return replace(point, bound=found.bound(target, delta))
+
+
+def factor(decided: Callable[[float], bool]) -> float | None:
+    """How many times as many rows would decide, to a quarter; None beyond a thousand."""
+    found = 1.0
+    while found < 1000.0:
+        found *= 1.25
+        if decided(found):
+            return found
+    return None
+
+
+def times(found: Counts, factor: float) -> Counts:
+    """So many times as many rows with the same rates; bad ones are rounded up."""
+    import numpy as np
+
+    losses = found.losses
+    return Counts(
+        n=int(found.n * factor),
+        bad=-int(-found.bad * factor // 1),
+        better=int(found.better * factor),
+        served=int(found.served * factor),
+        losses=None if losses is None else np.resize(losses, int(len(losses) * factor)),
+    )
 
 
 def _binary(quality: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cascade.exact import least_rows
 from cascade.learning.rows import Rows
-from cascade.lock import ANY_SLICE
+from cascade.lock import ANY_SLICE, Certificate, Lock
 from cascade.policy import Policy
 from cascade.types import Record
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Population(Record, frozen=True, kw_only=True):
-    """Requests of these ``slices`` whose draft has one of these signal sets: disjoint from all others.
+    """Requests of these ``slices`` (``*``: of any) whose draft has one of these signal sets: disjoint from all others.
 
     ``gate_slice`` is how its gates are filed: a slice's own name, or any slice. ``delta`` is its share
     of the error budget.
@@ -34,11 +34,32 @@ class Population(Record, frozen=True, kw_only=True):
         """Which rows belong to it, (n,)."""
         import numpy as np
 
-        found = np.isin(np.array(rows.slices, dtype=object), self.slices)
+        found = np.isin(np.array(rows.slices, dtype=object), self.slices) | (ANY_SLICE in self.slices)
         if self.alone:
             names = [row[0].set_name if row[0] is not None else "" for row in rows.signals]
             found &= np.isin(np.array(names, dtype=object), self.signal_sets) | (np.array(rows.routed) >= 0)
         return found
+
+
+def population_of(certificate: Certificate, lock: Lock, policy: Policy) -> Population:
+    """Whom a certificate of this lock speaks about, from the gates that it covers.
+
+    Closed routed slices cannot be told from its gates; under one promise for all traffic they are in it.
+    """
+    gates = [gate for gate in lock.gates if gate.id in certificate.gates]
+    scored = [gate for gate in gates if not gate.routed]
+    sets = {scorer.signal_set for scorer in lock.scorers}
+    seen = {name for gate in scored for name in gate.seen} or {gate.slice for gate in gates}
+    if policy.target.over == "all":
+        seen |= {gate.slice for gate in lock.gates if gate.routed}
+    return Population(
+        name=certificate.population,
+        gate_slice=scored[0].slice if scored else gates[0].slice if gates else ANY_SLICE,
+        slices=sorted(seen),
+        signal_sets=sorted({gate.signal_set for gate in scored}),
+        delta=certificate.delta,
+        alone=len(policy.tiers) == 2 and len(sets) > 1 and bool(scored),
+    )
 
 
 class Division(Record, frozen=True, kw_only=True):

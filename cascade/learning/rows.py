@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from msgspec.structs import replace
 
 from cascade.checks import built_in
-from cascade.decide import UNPLACED, find_slice, otherwise, plan
+from cascade.decide import UNPLACED, coin, find_slice, otherwise, plan
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
 from cascade.evidence import LeftOut
 from cascade.gates import Gates, OpenGate
 from cascade.intents import fit_intents
-from cascade.learning.drawn import propensity, splits_of, unit_of
+from cascade.learning.drawn import propensity, splits_of, thinned, unit_of
 from cascade.learning.truth import label_of, word_of_people
 from cascade.lock import Certificate, Gate
 from cascade.policy import Policy
@@ -152,6 +152,30 @@ def charged(outcome: Outcome, policy: Policy) -> Outcome:
         if model is not None and model.cost is not None:
             models[tier.name] = replace(model, cost=model.cost * (1.0 + sum(rates)) + spent[tier.name])
     return replace(outcome, models=models)
+
+
+def independent(rows: Rows, spoken_for: Set[str] = frozenset()) -> tuple[Rows, LeftOut | None]:
+    """One row for each independent unit, and none whose unit another part of the work has seen.
+
+    Turns of one conversation and rewordings of one question are not further draws from the traffic.
+    """
+    best: dict[str, tuple[bool, float, int]] = {}
+    for place, (outcome, unit) in enumerate(zip(rows.outcomes, rows.units, strict=True)):
+        if unit in spoken_for:
+            continue
+        rank = (outcome.id != unit, coin("", "unit", outcome.id), place)
+        best[unit] = min(best.get(unit, rank), rank)
+    kept = sorted(place for _, _, place in best.values())
+    gone = [row.id for place, row in enumerate(rows.outcomes) if place not in set(kept)]
+    reason = "another row of the same question or conversation is already counted"
+    tied = LeftOut(reason=reason, rows=len(gone), examples=gone[:EXAMPLES]) if gone else None
+    return rows.take(kept), tied
+
+
+def evenly(rows: Rows) -> list[int]:
+    """Places of the rows that are left when each is as likely as any other to be here; see ``thinned``."""
+    kept = thinned(rows.propensity, (row.id for row in rows.outcomes))
+    return [place for place, keep in enumerate(kept) if keep]
 
 
 class _Reading:

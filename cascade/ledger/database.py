@@ -27,6 +27,9 @@ CREATE INDEX verdicts_decision ON verdicts (decision);
 CREATE TABLE segments (name TEXT PRIMARY KEY, moved INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+# Stores of older releases lack it, and older releases do not mind it: the schema stays what it is.
+_WATCHES = "CREATE TABLE IF NOT EXISTS watches (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID"
+
 
 def busy(error: sqlite3.Error) -> bool:
     """Whether this is another process's lock, which passes, and not a fault, which stays."""
@@ -64,6 +67,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
                     for statement in _TABLES.split(";"):
                         db.execute(statement)
                     db.execute("INSERT INTO meta VALUES ('schema', ?), ('torn', 0)", (SCHEMA,))
+        db.execute(_WATCHES)  # writes, and waits for others who do, only where there is none
         (schema,) = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
     except BaseException:
         db.close()

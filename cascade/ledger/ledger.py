@@ -158,6 +158,16 @@ class Ledger:
             if not store.label(decision_id, tier, redact.without_reasons(verdict, self.content)):
                 raise ConfigError(f"no decision with id {decision_id!r} in the ledger ({self._where})")
 
+    def watch(self, key: str) -> str | None:
+        """What ``keep_watch`` has kept under this key, or None; what it means is the watcher's affair."""
+        with self._reading() as store:
+            return store.watch(key)
+
+    def keep_watch(self, key: str, body: str) -> None:
+        """Keep what is known of something that is watched, instead of what was. ``ConfigError`` as for ``label``."""
+        with self._reading() as store:
+            store.keep_watch(key, body)
+
     def check(self) -> Health:
         """Move what waits, then say how the ledger is; reads the whole file, so not for every minute."""
         moved = self.flush(READ_SECONDS)

@@ -175,6 +175,17 @@ class Store:
             )
             return [id for (id,) in rows]
 
+    def watch(self, key: str) -> str | None:
+        """What was kept under this key, or None."""
+        with self._locked() as db:
+            row = db.execute("SELECT body FROM watches WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def keep_watch(self, key: str, body: str) -> None:
+        """Keep a body under a key, instead of what was there."""
+        with self._locked() as db:
+            db.execute("INSERT OR REPLACE INTO watches VALUES (?, ?)", (key, body))
+
     def health(self) -> Health:
         """Rows, torn records and SQLite's own integrity check; ``durable`` if there is a file."""
         with self._locked() as db:
