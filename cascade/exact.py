@@ -11,6 +11,7 @@ one request, one day, or traffic that has drifted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import ceil, log, log1p
 
 from cascade.types import Record
@@ -104,6 +105,7 @@ def power_start(guesses: Sequence[Candidate], *, rows: int, fitted: int, level: 
     return best
 
 
+@lru_cache(maxsize=8192)
 def _most_bad(n: int, level: float, delta: float) -> int:
     """Most bad rows among ``n`` with which the test still passes; -1 when not even none is enough."""
     from scipy.stats import binom

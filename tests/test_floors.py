@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
     policy policyfile asks neighbours confidence lock gates checks signals prices intents
-    exact paired betting economics intervals evidence
+    exact paired betting economics intervals evidence simulate
     decide ladder run paid flow replay compare ledger intake cache transports judging learning
     shadows parts drivers replies streams callers client wrap plan engine report testing demo
     cli __init__ __main__
