@@ -89,7 +89,7 @@ def power_start(guesses: Sequence[Candidate], *, rows: int, fitted: int, level: 
     the test will have ``rows``. The loosest candidate wins a tie. The textbook order, strictest
     first, starts where the fewest rows are and is stopped by one unlucky row.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr  # the same as scipy.stats.binom.cdf, fifty times as fast on one number
 
     best, best_power = 0, -1.0
     for index, guess in enumerate(guesses):
@@ -99,7 +99,7 @@ def power_start(guesses: Sequence[Candidate], *, rows: int, fitted: int, level: 
         # A shrunken rate: without it a small accepted set without errors promises certainty.
         rate = (guess.bad + 0.5) / (guess.n + 1.0)
         allowed = _most_bad(n, level, delta)
-        power = float(binom.cdf(allowed, n, rate)) if allowed >= 0 else 0.0
+        power = float(bdtr(allowed, n, rate)) if allowed >= 0 else 0.0
         if power >= best_power:
             best, best_power = index, power
     return best

@@ -33,13 +33,12 @@ GRADED = 2.0
 class Head(Record, frozen=True, kw_only=True):
     """How one cheap tier's score goes with its answers: the score is ``intercept + slope * z``, z normal.
 
-    The chance of a right answer is ``ceiling`` times the logistic function of the score, except among
-    the most confident share ``top``, where it is ``1 - top_error`` whatever the score.
+    The score is the log-odds of a right answer, except among the most confident share ``top``, where the
+    chance is ``1 - top_error`` whatever the score.
     """
 
     intercept: float
     slope: float
-    ceiling: float = 1.0
     top: float = 0.0
     top_error: float = 0.0
 
@@ -57,7 +56,7 @@ class Head(Record, frozen=True, kw_only=True):
         import numpy as np
         from scipy.special import expit, ndtri
 
-        found: Floats = self.ceiling * expit(self.intercept + self.slope * z)
+        found: Floats = expit(self.intercept + self.slope * z)
         return np.where(z >= ndtri(1.0 - self.top), 1.0 - self.top_error, found) if self.top else found
 
 
@@ -204,22 +203,19 @@ def _tail(mass: Floats, order: Any) -> Floats:
     return np.concatenate([[0.0], np.cumsum(mass[order])])
 
 
-_TYPICAL = Head(intercept=2.118, slope=1.671, ceiling=0.9995)
+_TYPICAL = Head(intercept=2.1, slope=1.7)
 TYPICAL = Population(name="A, typical", heads=(_TYPICAL,))
 """AUROC .84, 81 % right, oracle accepts 54.8 % at 5 %."""
 
-WEAK = Population(name="B, weak", heads=(Head(intercept=2.45, slope=1.25, ceiling=0.983),))
+WEAK = Population(name="B, weak", heads=(Head(intercept=2.15, slope=1.05),))
 """AUROC .76, 86 % right, oracle accepts 44.4 %."""
 
-OVERCONFIDENT = Population(
-    name="C, over-confident", heads=(Head(intercept=2.118, slope=1.671, ceiling=0.9995, top=0.07, top_error=0.07),)
-)
+OVERCONFIDENT = Population(name="C, over-confident", heads=(Head(intercept=2.1, slope=1.7, top=0.07, top_error=0.07),))
 """``TYPICAL`` with 7 % errors among the most confident: the risk is not monotone; oracle 47.8 %."""
 
 PAIRED = Population(
     name="D, paired",
-    heads=(Head(intercept=2.09, slope=1.67),),
-    last_if_right=0.97,
+    heads=(_TYPICAL,),
     last_if_wrong=0.783,
 )
 """Cheap answers 80.7 % right, the last tier's 93.4 %, and on some requests only the cheap one."""

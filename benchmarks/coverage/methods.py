@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cascade.learning import path as paths
-from cascade.learning.threshold import certified, laid_out
+from cascade.learning.threshold import certified, laid_out, remembering
 from cascade.policy import Target
 
 Labelled = tuple[Any, Any]
@@ -24,65 +24,56 @@ class Rows(NamedTuple):
     unthinned: Labelled
 
 
+TRIED = 200
+"""Thresholds that the naive rule tries where several tiers share them."""
+
 Method = Callable[[Rows, Target, float], float | None]
 
 
-class Remembered:
-    """Counts whose test is remembered: it depends on nothing but them, and the exact paired one is slow."""
+class Other(NamedTuple):
+    """Counts put to another test than the project's: its own answer to ``passes``."""
 
-    __slots__ = ("counts", "test")
-
-    def __init__(self, counts: paths.Counts, test: str = "exact") -> None:
-        self.counts, self.test = counts, test
+    counts: paths.Counts
+    test: Callable[[int, int, int, float, float], bool]
 
     def passes(self, target: Target, delta: float) -> bool:
-        found = self.counts
-        if found.losses is not None:
-            return found.passes(target, delta)
-        return _passes(found.n, found.bad, found.better, self.test, target, delta)
-
-
-class _Key(NamedTuple):
-    kind: str
-    level: float
+        return self.test(self.counts.n, self.counts.bad, self.counts.better, target.level, delta)
 
 
 @cache
-def _remembered(n: int, bad: int, better: int, test: str, key: _Key, delta: float) -> bool:
-    target = Target(max_error=key.level) if key.kind == "error" else Target(max_regret=key.level)
-    if test == "binomial":
-        target = Target(max_error=key.level)
-    losses = None
-    if test == "betting":
-        losses = np.repeat([1.0, -1.0, 0.0], [bad, better, n - bad - better])
-    return paths.Counts(n=n, bad=bad, better=better, served=0, losses=losses).passes(target, delta)
+def _losses_alone(n: int, bad: int, better: int, level: float, delta: float) -> bool:
+    return paths.Counts(n=n, bad=bad, better=0, served=n).passes(Target(max_error=level), delta)
 
 
-def _passes(n: int, bad: int, better: int, test: str, target: Target, delta: float) -> bool:
-    return _remembered(n, bad, better, test, _Key(target.kind, target.level), delta)
+@cache
+def _bet(n: int, bad: int, better: int, level: float, delta: float) -> bool:
+    losses = np.repeat([1.0, -1.0, 0.0], [bad, better, n - bad - better])
+    counts = paths.Counts(n=n, bad=bad, better=better, served=n, losses=losses)
+    return counts.passes(Target(max_regret=level), delta)
 
 
-def _sweep(test: str) -> Callable[..., Any]:
-    def remembered(*arguments: Any) -> list[Remembered]:
-        return [Remembered(counts, test) for counts in paths.sweep(*arguments)]
+def _put_to(test: Callable[..., bool]) -> Callable[..., Any]:
+    def swept(*arguments: Any) -> list[Other]:
+        return [Other(counts, test) for counts in paths.sweep(*arguments)]
 
-    return remembered
+    return swept
 
 
-EXACT = _sweep("exact")
+EXACT = remembering(paths.sweep)
 
 
 def naive(rows: Rows, target: Target, delta: float) -> float | None:
     """The loosest of the rows' own scores at which their empirical risk keeps the target."""
     scores, quality = rows.certify
-    if target.kind == "regret" or scores.shape[0] > 1:
-        line = np.unique(scores.max(axis=0))[::-1]
+    if scores.shape[0] > 1:
+        line = np.quantile(scores.max(axis=0), np.linspace(1.0, 0.0, TRIED))
         counts = paths.sweep(line, scores, quality, target.kind)
-        allowed = [c.n > 0 and c.risk(target.kind) <= target.level for c in counts]
+        allowed = np.array([c.n > 0 and c.risk(target.kind) <= target.level for c in counts])
     else:
         line, place = np.unique(-scores[0], return_inverse=True)
-        line, bad = -line, np.cumsum(np.bincount(place, 1.0 - quality[0]))
-        allowed = bad <= target.level * np.cumsum(np.bincount(place))
+        line, n = -line, np.cumsum(np.bincount(place))
+        lost = (1.0 if target.kind == "error" else quality[1]) - quality[0]
+        allowed = np.cumsum(np.bincount(place, lost)) <= target.level * (n if target.kind == "error" else n[-1])
     passed = np.flatnonzero(allowed)
     return float(line[passed[-1]]) if len(passed) else None
 
@@ -114,12 +105,12 @@ def ours_without_fit(rows: Rows, target: Target, delta: float) -> float | None:
 
 def binomial(rows: Rows, target: Target, delta: float) -> float | None:
     """Regret by the usual exact test, which counts losses alone."""
-    return certified(rows.fit, rows.certify, target, delta, sweep=_sweep("binomial"))
+    return certified(rows.fit, rows.certify, target, delta, sweep=_put_to(_losses_alone))
 
 
 def betting(rows: Rows, target: Target, delta: float) -> float | None:
     """Regret by a bet on the mean difference."""
-    return certified(rows.fit, rows.certify, target, delta, sweep=_sweep("betting"))
+    return certified(rows.fit, rows.certify, target, delta, sweep=_put_to(_bet))
 
 
 def unthinned(rows: Rows, target: Target, delta: float) -> float | None:

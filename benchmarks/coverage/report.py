@@ -14,7 +14,7 @@ from benchmarks.speed.report import machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 WANTED = {1000: 0.57, 5000: 0.87}
-"""Least share of the oracle's accept rate on A with a fit set of n (statistics, 3.4)."""
+"""Least share of the oracle's accept rate on A with a fit set of n (statistics, 3.4), within Monte Carlo error."""
 
 METHOD = """
 A violation is a certified threshold whose true risk exceeds the target; the populations' true risk is an integral over
@@ -34,12 +34,14 @@ def bars(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if line["promises"]:
             most = DELTA + 3 * (DELTA * (1 - DELTA) / line["repetitions"]) ** 0.5
             found.append(_bar(f"{name}: violations", "at most", most, line["violations"]))
-        elif line["method"].startswith("naive"):
+        elif line["method"].startswith("naive") and not line["tied"]:
+            # About half: it stops on the boundary. Among few different scores there is no boundary to stop on.
             found.append(_bar(f"{name}: violations", "at least", 0.3, line["violations"]))
-        else:
+        elif not line["method"].startswith("naive"):
             found.append(_bar(f"{name}: violations", "at least", DELTA, line["violations"]))
         if line["case"].startswith("A, typical") and line["method"] == "ours, fit set of n" and line["n"] in WANTED:
-            found.append(_bar(f"{name}: share of the oracle", "at least", WANTED[line["n"]], line["relative"]))
+            least = WANTED[line["n"]] - 3 * line["relative_error"]
+            found.append(_bar(f"{name}: share of the oracle", "at least", least, line["relative"]))
     return found
 
 

@@ -47,6 +47,7 @@ def repeated(case: Case, repetitions: int, random: np.random.Generator) -> list[
             "n": case.n,
             "method": way.name,
             "promises": way.promises,
+            "tied": any(population.values for population in case.populations),
             "repetitions": repetitions,
             "violations": float(broken[at].mean()),
             "violations_error": float((broken[at].mean() * (1 - broken[at].mean()) / repetitions) ** 0.5),

@@ -14,19 +14,23 @@ from benchmarks.pairs.splits import KINDS, split
 from benchmarks.speed.report import machine
 
 METHOD = f"""
-Recorded answers of real models, with verdicts, costs and signals: {MMLU.origin}; {OPENQA.origin}. The data are not
-part of this project; only figures are. Rows without a signal of the pair's set escalate. Regret is what is lost against
-always asking the frontier, over all rows; error is the share of unacceptable answers among those served cheap; saving
-is against always asking the frontier, and pays for the cheap call of every row. Confidence 95 %.
+Recorded answers of real models, with verdicts, costs and signals:
+
+- {MMLU.origin};
+- {OPENQA.origin}.
+
+The data are not part of this project; only figures are. Rows without a signal of the pair's set escalate. Regret is
+what is lost against always asking the frontier, over all rows; error is the share of unacceptable answers among those
+served cheap; saving is against always asking the frontier, and pays for the cheap call of every row. Confidence 95 %.
 """
 DRAWS = f"""
 ## Does the promise hold?
 
 60 % of a pair's rows are the population, whose risk at every threshold is known; the others fit the score, which the
 contest picks. {ROWS:,} certification rows are drawn from the population with replacement, again and again. A violation
-is a certified threshold whose risk over the whole population is above the target; at most 5 % may be. The naive rule takes
-the loosest threshold at which the drawn rows keep the target. The oracle knows the population and uses the same score;
-the raw signal is the best single one at its best threshold, in hindsight.
+is a certified threshold whose risk over the whole population is above the target; at most 5 % may be. The
+naive rule takes the loosest threshold at which the drawn rows keep the target. The oracle knows the population and
+uses the same score; the raw signal is the best single one at its best threshold, in hindsight.
 """
 SPLITS = """
 ## What is saved?

@@ -28,6 +28,7 @@ from cascade.cli.init import init
 from cascade.cli.plan import plan
 from cascade.cli.printing import failed
 from cascade.cli.schema import schema
+from cascade.cli.selftest import selftest
 
 
 class Commands(TyperGroup):
@@ -61,7 +62,7 @@ app = typer.Typer(
 
 PANELS: dict[str, list[Callable[..., None]]] = {
     "Commands": [demo, plan, init, ask, calibrate],
-    "Looking closer": [explain, export, doctor, schema],
+    "Looking closer": [explain, export, doctor, selftest, schema],
 }
 for _panel, _commands in PANELS.items():
     for _command in _commands:

@@ -7,7 +7,8 @@ can be repeated thousands of times: by the coverage benchmark and by ``cascade s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from cascade.learning import path as paths
 from cascade.learning.issue import LEAST_LAID_OUT, LOOSEST
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Labelled = tuple[Floats, Floats]
 
-Sweep = Callable[..., list[paths.Counts]]
+Sweep = Callable[..., list[Any]]
 
 
 def certified(
@@ -54,3 +55,33 @@ def laid_out(
     line = paths.candidates(scores, rows, target, delta)
     guesses = paths.sweep(line, scores, quality, target.kind)
     return line, [paths.start_of(guesses, scores.shape[1], rows, target, delta)]
+
+
+class Remembered:
+    """Counts whose test is remembered, for it depends on them alone and the exact paired one is slow."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self, counts: paths.Counts) -> None:
+        self.counts = counts
+
+    def passes(self, target: Target, delta: float) -> bool:
+        """As ``Counts.passes``; graded qualities are tested anew each time."""
+        found = self.counts
+        if found.losses is not None:
+            return found.passes(target, delta)
+        return _passes(found.n, found.bad, found.better, target, delta)
+
+
+def remembering(sweep: Sweep) -> Sweep:
+    """The same sweep, for whoever repeats it."""
+
+    def swept(*arguments: Any) -> list[Any]:
+        return [Remembered(counts) for counts in sweep(*arguments)]
+
+    return swept
+
+
+@lru_cache(maxsize=2**20)
+def _passes(n: int, bad: int, better: int, target: Target, delta: float) -> bool:
+    return paths.Counts(n=n, bad=bad, better=better, served=n).passes(target, delta)
