@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
+from pathlib import Path
 
 import msgspec
 
@@ -29,6 +31,33 @@ def speed(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def coverage(arguments: argparse.Namespace) -> None:
+    """Simulate, write both files, print one of them."""
+    from benchmarks.coverage import report, runs
+
+    began = time.monotonic()
+    lines = runs.measure(arguments.repetitions, say)
+    made = report.document(lines, arguments.repetitions, time.monotonic() - began)
+    page = report.markdown(made)
+    report.write(made, page, "coverage")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
+def pairs(arguments: argparse.Namespace) -> None:
+    """Read recorded answers, write both files, print one of them."""
+    from benchmarks.coverage.report import write
+    from benchmarks.pairs import report
+    from cascade.errors import ConfigError
+
+    try:
+        made = report.measure(arguments.folder, arguments.splits, arguments.repetitions, say)
+    except ConfigError as error:
+        raise SystemExit(f"benchmarks pairs: {error}") from None
+    page = report.markdown(made)
+    write(made, page, "pairs")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
 def main() -> None:
     """One subcommand a kind of benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
@@ -37,6 +66,23 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=40, help="interleaved rounds (default: 40)")
     asked.add_argument("--json", action="store_true", help="print speed.json instead of the table")
     asked.set_defaults(run=speed)
+    asked = commands.add_parser("coverage", help="how often a certified threshold breaks its promise, by simulation")
+    asked.add_argument("--repetitions", type=int, default=2000, help="of each case (default: 2000)")
+    asked.add_argument("--json", action="store_true", help="print coverage.json instead of the table")
+    asked.set_defaults(run=coverage)
+    asked = commands.add_parser("pairs", help="promises and savings on recorded pairs of real models")
+    asked.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("../shared/data"),
+        metavar="DIR",
+        help="folder of recorded answers (default: ../shared/data)",
+    )
+    asked.add_argument("--splits", type=int, default=30, help="of each pair (default: 30)")
+    asked.add_argument("--repetitions", type=int, default=200, help="draws from each population (default: 200)")
+    asked.add_argument("--json", action="store_true", help="print pairs.json instead of the tables")
+    asked.set_defaults(run=pairs)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

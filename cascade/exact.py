@@ -11,6 +11,7 @@ one request, one day, or traffic that has drifted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import ceil, log, log1p
 
 from cascade.types import Record
@@ -114,7 +115,7 @@ def power_start(guesses: Sequence[Candidate], *, rows: int, fitted: int, level: 
     the test will have ``rows``. The loosest candidate wins a tie. The textbook order, strictest
     first, starts where the fewest rows are and is stopped by one unlucky row.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr  # the same as scipy.stats.binom.cdf, fifty times as fast on one number
 
     best, best_power = 0, -1.0
     for index, guess in enumerate(guesses):
@@ -124,12 +125,13 @@ def power_start(guesses: Sequence[Candidate], *, rows: int, fitted: int, level: 
         # A shrunken rate: without it a small accepted set without errors promises certainty.
         rate = (guess.bad + 0.5) / (guess.n + 1.0)
         allowed = _most_bad(n, level, delta)
-        power = float(binom.cdf(allowed, n, rate)) if allowed >= 0 else 0.0
+        power = float(bdtr(allowed, n, rate)) if allowed >= 0 else 0.0
         if power >= best_power:
             best, best_power = index, power
     return best
 
 
+@lru_cache(maxsize=8192)
 def _most_bad(n: int, level: float, delta: float) -> int:
     """Most bad rows among ``n`` with which the test still passes; -1 when not even none is enough."""
     from scipy.stats import binom
