@@ -29,6 +29,7 @@ from cascade.cli.judge import judge
 from cascade.cli.plan import plan
 from cascade.cli.printing import failed
 from cascade.cli.schema import schema
+from cascade.cli.trial import trial
 
 
 class Commands(TyperGroup):
@@ -61,7 +62,7 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, list[Callable[..., None]]] = {
-    "Commands": [demo, plan, init, ask, judge, calibrate],
+    "Commands": [demo, trial, plan, init, ask, judge, calibrate],
     "Looking closer": [explain, export, doctor, schema],
 }
 for _panel, _commands in PANELS.items():

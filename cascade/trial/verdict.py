@@ -1,0 +1,176 @@
+"""Does it pay? Three answers, and for the third how many labels it would take and what they cost.
+
+It *pays* where a promise is certified and the saving's lower limit is above what audits cost. It *does
+not pay* where the evidence says so: no share served cheap would cover the cheap calls and the audits, or
+every threshold that would serve enough is refuted, its risk being above the target with confidence. All
+of them being refuted, the best one is, so no correction for looking at many is due. Else nobody can tell
+yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import ceil, log, sqrt
+from typing import Literal
+
+from cascade.economics import CallCosts, break_even
+from cascade.evidence import BreakEven, PathPoint, Stratum
+from cascade.exact import least_rows, lower_limit
+from cascade.intervals import proportion
+from cascade.learning.drawn import CERTIFY, SHARES, TEST
+from cascade.paired import paired_lower
+from cascade.policy import Policy
+from cascade.types import Record
+
+Word = Literal["pays", "does not pay", "cannot tell yet"]
+
+STEP, FAR = 1.25, 1000.0
+"""Numbers of labels are sought in steps of a quarter, up to a thousand times as many as there are."""
+
+
+class Conclusion(Record, frozen=True, kw_only=True):
+    """The verdict. ``labels`` are further prompts, recorded and judged, after which it will probably be
+    told, and ``cost`` their dollars; both None unless it cannot be told yet, or where no affordable
+    number would do. ``why`` is a sentence.
+    """
+
+    word: Word
+    why: str
+    labels: int | None = None
+    cost: float | None = None
+
+    @property
+    def headline(self) -> str:
+        """The first line of everything: ``cannot tell yet: 214 labels, $1.90``."""
+        if self.labels is None:
+            return self.word
+        return f"{self.word}: {self.labels:,} labels, {dollars(self.cost or 0.0)}"
+
+
+def dollars(amount: float) -> str:
+    """``$1.90``; with as many digits as a small amount needs."""
+    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
+
+
+def needed_share(costs: CallCosts, policy: Policy) -> float | None:
+    """The share served cheap from which the policy's cascade pays, its audits included; None if none does."""
+    return break_even(costs, policy.audit.accepted, policy.audit.escalated)
+
+
+def conclude(
+    strata: list[Stratum], found: BreakEven | None, rows: dict[str, int], policy: Policy, costs: CallCosts
+) -> Conclusion:
+    """The verdict on a calibration: its strata, its break-even on held-out rows, and rows by split.
+
+    ``costs`` are dollars of one call each, ``costs.label`` those of one more label.
+    """
+    needed = needed_share(costs, policy)
+    if needed is None:
+        return Conclusion(
+            word="does not pay",
+            why="even if every cheap answer were served, the cheap calls and the audits would cost what the "
+            "frontier does",
+        )
+    if any(stratum.chosen is not None and not stratum.refusal for stratum in strata):
+        return _certified(found, needed, rows, costs)
+    doubted = next((stratum.refusal for stratum in strata if stratum.chosen is not None), "")
+    if doubted:  # held-out rows contradict it, or the judge is no witness: more of the same labels do not help
+        return _told_later(doubted, None, costs)
+    open_ = [stratum for stratum in strata if not _refuted(stratum.path, stratum.rows, needed, policy)]
+    if strata and not open_:
+        return Conclusion(
+            word="does not pay",
+            why=f"wherever enough were served cheap to pay ({needed:.1%}), too many of the answers are bad: more "
+            "labels would not change that",
+        )
+    counts = [count for one in open_ if (count := _missing(one, needed, policy)) is not None]
+    return _more(min(counts, default=None), rows, policy, costs)
+
+
+def too_few(rows: dict[str, int], policy: Policy, costs: CallCosts) -> Conclusion:
+    """The verdict where there are not even rows to fit and to certify on."""
+    return _more(None, rows, policy, costs)
+
+
+def _certified(found: BreakEven | None, needed: float, rows: dict[str, int], costs: CallCosts) -> Conclusion:
+    held_out = rows.get(TEST, 0)
+    if found is None or not held_out:
+        return _told_later("a promise is certified, but no held-out row says what it saves", 1, costs)
+    share = f"{found.reached.estimate:.1%} of held-out prompts are served cheap, {needed:.1%} are needed to pay"
+    if found.pays == "pays":
+        return Conclusion(word="pays", why=share)
+    if found.pays == "does not pay":
+        return Conclusion(word="does not pay", why=share)
+    good = found.reached.estimate * held_out
+
+    def apart(factor: float) -> bool:
+        figure = proportion(round(good * factor), round(held_out * factor))
+        return bool(figure.low is not None and figure.high is not None and not figure.low <= needed <= figure.high)
+
+    factor = _factor(apart)
+    labels = None if factor is None else ceil(held_out * (factor - 1) / dict(SHARES)[TEST])
+    return _told_later(f"{share}, which is too near to be told apart", labels, costs)
+
+
+def _told_later(why: str, labels: int | None, costs: CallCosts) -> Conclusion:
+    cost = None if labels is None else labels * costs.label
+    return Conclusion(word="cannot tell yet", why=why, labels=labels, cost=cost)
+
+
+def _more(rows_missing: int | None, rows: dict[str, int], policy: Policy, costs: CallCosts) -> Conclusion:
+    """So many certification rows more, and at least as many as any certificate needs."""
+    have, share = rows.get(CERTIFY, 0), dict(SHARES)[CERTIFY]
+    delta = (1.0 - policy.target.confidence) / policy.target.refits
+    floor = least_rows(policy.target.level, delta) - have
+    if rows_missing is None and floor <= 0:
+        return _told_later("at these rates no affordable number of labels would tell", None, costs)
+    missing = max(rows_missing or 0, floor, 1)
+    why = "nothing is certified and nothing is refuted: there are too few labels for either"
+    return _told_later(why, ceil(missing / share), costs)
+
+
+def _missing(stratum: Stratum, needed: float, policy: Policy) -> int | None:
+    """Certification rows after which it is certified or refuted, if the rates stay as they are."""
+    within = any(_could_pay(p, stratum.rows, needed, FAR) and p.risk <= policy.target.level for p in stratum.path)
+    factor = None if within else _factor(lambda n: _refuted(stratum.path, stratum.rows, needed, policy, n))
+    refuting = None if factor is None else ceil(stratum.rows * (factor - 1))
+    known = [count for count in (stratum.missing_labels, refuting) if count is not None]
+    return min(known, default=None)
+
+
+def _factor(holds: Callable[[float], bool]) -> float | None:
+    """The first multiple of the rows there are at which this holds; None where none up to ``FAR`` does."""
+    factor = 1.0
+    while factor < FAR:
+        factor *= STEP
+        if holds(factor):
+            return factor
+    return None
+
+
+def _refuted(path: Iterable[PathPoint], rows: int, needed: float, policy: Policy, times: float = 1.0) -> bool:
+    """Is the risk of every threshold that could pay above the target, with the target's confidence?
+
+    ``times`` as many rows with the same rates are looked at.
+    """
+    paying = [point for point in path if _could_pay(point, rows, needed, times)]
+    asked = any(point.n for point in path)
+    return asked and all(_lowest(point, policy, times) > policy.target.level for point in paying)
+
+
+def _could_pay(point: PathPoint, rows: int, needed: float, times: float) -> bool:
+    high = proportion(round(point.served * rows * times), max(round(rows * times), 1)).high
+    return high is None or high >= needed
+
+
+def _lowest(point: PathPoint, policy: Policy, times: float) -> float:
+    """Lower confidence limit of a threshold's risk, of one such look."""
+    delta = 1.0 - policy.target.confidence
+    n, bad, better = (int(count * times) for count in (point.n, point.bad, point.better))
+    if policy.target.kind == "error":
+        return lower_limit(bad, n, delta)
+    whole = (point.bad - point.better) / point.n if point.n else 0.0
+    if abs(point.risk - whole) > 1e-9 and n:
+        # Graded losses lie in [-1, 1]; the path keeps their mean alone, so Hoeffding's limit must do.
+        return point.risk - sqrt(2.0 * log(1.0 / delta) / n)
+    return paired_lower(bad, better, n, delta)
