@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from cascade.economics import CallCosts
+from cascade.errors import ConfigError
 from cascade.evidence import Evidence, LeftOut
 from cascade.learning.drawn import CERTIFY, FIT, TEST
 from cascade.lock import Lock
 from cascade.policy import Policy
 from cascade.trial.recording import RowCost
-from cascade.trial.verdict import Conclusion, conclude, too_few
+from cascade.trial.verdict import Conclusion, conclude, unfitted
 from cascade.types import Outcome, Record
 
 if TYPE_CHECKING:
     from cascade.embedding import Embedder
+    from cascade.learning.rows import Rows
 
 EXAMPLES = 3
 
@@ -74,14 +76,24 @@ def concluded(
 
     usable, left_out = read_rows(rows, policy, embedder)
     counts = {name: usable.splits.count(name) for name in (FIT, CERTIFY, TEST)}
-    if not counts[FIT] or not counts[CERTIFY]:
-        conclusion = too_few(counts, policy, costs)
+    try:
+        learned = learn(rows, policy, judge=judge, allow_conflict=allow_conflict, embedder=embedder)
+    except ConfigError as error:  # of rows that could be read: too few of them, or too few bad or good ones
+        conclusion = unfitted(len(usable), _bad(usable, policy), counts, policy, costs, str(error))
         return Concluded(conclusion=conclusion, evidence=_bare(policy, conclusion, counts, left_out), lock=None)
-    learned = learn(rows, policy, judge=judge, allow_conflict=allow_conflict, embedder=embedder)
     evidence = account(learned, policy, embedder=embedder)
     conclusion = conclude(learned.strata, evidence.break_even, learned.rows, policy, costs)
     evidence = replace(evidence, headline=conclusion.headline, notes=[conclusion.why, *evidence.notes])
     return Concluded(conclusion=conclusion, evidence=evidence, lock=learned.lock)
+
+
+def _bad(rows: Rows, policy: Policy) -> int:
+    """On how many rows the first tier's answer counts against the target."""
+    import numpy as np
+
+    from cascade.learning.path import count
+
+    return count(0.0, np.zeros((1, len(rows))), rows.quality[[0, -1]], policy.target.kind).bad
 
 
 def with_unasked(evidence: Evidence, failed: dict[str, str], unreached: Sequence[str]) -> Evidence:
@@ -115,8 +127,8 @@ def _bare(policy: Policy, conclusion: Conclusion, rows: dict[str, int], left_out
         kind=target.kind,
         level=target.level,
         status="refused",
-        statement=f"Nothing was fitted: of {sum(rows.values())} judged prompts {rows[FIT]} are there to fit and "
-        f"{rows[CERTIFY]} to certify. Every request goes to the last tier.",
+        statement=f"Nothing was fitted: of {sum(rows.values()):,} judged prompts {rows[FIT]:,} are there to fit and "
+        f"{rows[CERTIFY]:,} to certify. Every request goes to the last tier.",
         target=f"max_{target.kind} {target.level:g} with confidence {target.confidence:g}",
         issued_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         judges={},

@@ -59,7 +59,8 @@ class Meter:
 
     While others are under way such a call waits for what they leave; then it is refused with a
     ``BudgetError`` and ``refused`` is True. ``spent`` is in dollars by tier, earlier runs included;
-    ``said`` is each tier's latest fault. One process at a time: ``ConfigError`` for a second one.
+    ``dearest`` the most that a call so far could have cost, ``said`` each tier's latest fault. One
+    process at a time: ``ConfigError`` for a second one.
     """
 
     def __init__(self, transport: Transport, journal: Path, *, budget: float | None = None) -> None:
@@ -70,7 +71,8 @@ class Meter:
         self.broken: ConfigError | None = None
         self.said: dict[str, str] = {}
         self._transport = transport
-        self._reserved = self._dearest = 0.0
+        self.dearest = 0.0
+        self._reserved = 0.0
         self._under_way = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._fd = _locked(journal)
@@ -83,7 +85,7 @@ class Meter:
 
     def affords(self, dollars: float) -> bool:
         """Whether so much more is within the budget, and then one more call at the most that one could cost."""
-        return self.budget is None or self.total + dollars + self._dearest <= self.budget * (1 + ROUNDING)
+        return self.budget is None or self.total + dollars + self.dearest <= self.budget * (1 + ROUNDING)
 
     async def complete(self, call: Call) -> Draft:
         """The answer, once it is paid for in the journal. Raises what the transport raises, and ``BudgetError``."""
@@ -122,7 +124,7 @@ class Meter:
         os.close(self._fd)
 
     async def _admit(self, ceiling: float) -> None:
-        self._dearest = max(self._dearest, ceiling)
+        self.dearest = max(self.dearest, ceiling)
         while self.budget is not None and self.total + self._reserved + ceiling > self.budget * (1 + ROUNDING):
             if not self._under_way:
                 self.refused = True

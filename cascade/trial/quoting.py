@@ -14,10 +14,10 @@ from cascade.intervals import Z95
 from cascade.trial.recording import RowCost
 from cascade.types import Record
 
-LEAST, MOST = 16, 50
+LEAST, MOST = 20, 50
 """Prompts of a pilot: below the least their spread is not known, beyond the most it is said instead."""
 
-CLOSE = 0.08
+CLOSE = 0.07
 """Standard error of the projected total, as a share of it, at which a pilot ends: twice that is below 20 %."""
 
 
@@ -55,13 +55,14 @@ def quote(
     *,
     unknown: float = 0.0,
     budget: float | None = None,
+    reserve: float = 0.0,
     seconds_a_prompt: float = 0.0,
 ) -> Quote:
     """A quote from at least one complete row.
 
     ``verdicts`` is how many the remaining prompts need; ``spent`` holds the real dollars of ``cheap``,
     ``frontier`` and ``judge`` so far, failures and abstentions included, ``unknown`` what calls of an
-    unknown bill can have cost.
+    unknown bill can have cost. ``reserve`` is left of the budget, so that the last call cannot pass it.
     """
     n, left = len(rows), prompts - len(rows)
     heard = sum(row.verdicts for row in rows)
@@ -72,7 +73,11 @@ def quote(
     error = _spread(rows, (heard + verdicts) / prompts) * sqrt(left * prompts / n)
     already = sum(spent.values()) + unknown
     one = (total - already) / left if left else 0.0
-    reach = prompts if budget is None or total <= budget else n + int(max(budget - already, 0.0) / one)
+    reach = (
+        prompts
+        if budget is None or not left or total + reserve <= budget
+        else n + int(max(budget - reserve - already, 0.0) / one)
+    )
     return Quote(
         prompts=prompts,
         recorded=n,

@@ -139,7 +139,7 @@ class Recorder:
 
         async def work() -> None:
             nonlocal done
-            for prompt in self._while_affordable(waiting):
+            while (prompt := await self._affordable(waiting)) is not None:
                 await self._row(prompt)
                 done += 1
                 progress(done, self._meter.total)
@@ -154,13 +154,17 @@ class Recorder:
             await self._meter.close()
             self.pace.seconds += time.monotonic() - begun
 
-    def _while_affordable(self, waiting: Iterator[Outcome]) -> Iterator[Outcome]:
-        while not self.stopped and (prompt := next(waiting, None)) is not None:
-            if not self._meter.affords(self.pace.expected):
+    async def _affordable(self, waiting: Iterator[Outcome]) -> Outcome | None:
+        """The next prompt, once the budget is sure to hold it; None when none waits or none ever will be."""
+        while not self.stopped and not self._meter.affords(self.pace.expected):
+            if self.pace.idle:
                 self.stopped = "budget"
-                return
+            else:
+                await self.pace.next_end()
+        prompt = None if self.stopped else next(waiting, None)
+        if prompt is not None:
             self.pace.begun(prompt.id)
-            yield prompt
+        return prompt
 
     async def _row(self, prompt: Outcome) -> None:
         """What is missing of one prompt."""
@@ -269,6 +273,18 @@ class Pace:
         self.done = 0
         self._sum = self._squares = 0.0
         self._open: set[str] = set()
+        self._watching: list[asyncio.Future[None]] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether no prompt is under way."""
+        return not self._open
+
+    async def next_end(self) -> None:
+        """Wait until a prompt that is under way is not any more."""
+        turn = asyncio.get_running_loop().create_future()
+        self._watching.append(turn)
+        await turn
 
     @property
     def expected(self) -> float:
@@ -289,6 +305,10 @@ class Pace:
     def ended(self, id: str) -> None:
         """It is not any more."""
         self._open.discard(id)
+        for turn in self._watching:
+            if not turn.done():
+                turn.set_result(None)
+        self._watching.clear()
 
     def completed(self, cost: RowCost) -> None:
         """A prompt is whole."""

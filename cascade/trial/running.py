@@ -126,6 +126,7 @@ class Trial:
             self.spent,
             unknown=self.meter.unknown,
             budget=self.setting.budget,
+            reserve=self.meter.dearest,
             seconds_a_prompt=pace.seconds / max(pace.done - self._before, 1),
         )
 

@@ -13,16 +13,25 @@ from collections.abc import Callable, Iterable
 from math import ceil, log, sqrt
 from typing import Literal
 
+from msgspec.structs import replace
+
 from cascade.economics import CallCosts, break_even
 from cascade.evidence import BreakEven, PathPoint, Stratum
-from cascade.exact import least_rows, lower_limit
+from cascade.exact import lower_limit, upper_limit
 from cascade.intervals import proportion
-from cascade.learning.drawn import CERTIFY, SHARES, TEST
+from cascade.learning.drawn import CERTIFY, FIT, SHARES, TEST
 from cascade.paired import paired_lower
+from cascade.plan import rows_with_power
 from cascade.policy import Policy
 from cascade.types import Record
 
 Word = Literal["pays", "does not pay", "cannot tell yet"]
+
+HOPE, POWER = 0.5, 0.8
+"""A true risk of this share of the target is told, with this chance, by as many rows as are asked for."""
+
+LEAST_FIT = 20
+"""Judged answers without which no scorer is fitted at all."""
 
 STEP, FAR = 1.25, 1000.0
 """Numbers of labels are sought in steps of a quarter, up to a thousand times as many as there are."""
@@ -87,9 +96,25 @@ def conclude(
     return _more(min(counts, default=None), rows, policy, costs)
 
 
-def too_few(rows: dict[str, int], policy: Policy, costs: CallCosts) -> Conclusion:
-    """The verdict where there are not even rows to fit and to certify on."""
-    return _more(None, rows, policy, costs)
+def unfitted(judged: int, bad: int, rows: dict[str, int], policy: Policy, costs: CallCosts, why: str) -> Conclusion:
+    """The verdict where nothing could be fitted: ``why``, unless no scorer whatever would make it pay.
+
+    Of ``judged`` cheap answers ``bad`` count against the target. The best of scorers would serve the
+    others and as many bad ones as the target allows; where that share's upper limit is below what is
+    needed, no better evidence about single answers can help.
+    """
+    needed, target = needed_share(costs, policy), policy.target
+    if needed is None:
+        return conclude([], None, rows, policy, costs)
+    good = upper_limit(judged - bad, judged, 1.0 - target.confidence)
+    most = good / (1.0 - target.level) if target.kind == "error" else good + target.level
+    if most < needed:
+        return Conclusion(
+            word="does not pay",
+            why=f"at most {most:.1%} of the prompts could be served cheap however well bad answers were told from "
+            f"good ones, {needed:.1%} are needed to pay",
+        )
+    return replace(_more(None, rows, policy, costs, least=ceil(LEAST_FIT / dict(SHARES)[FIT])), why=why)
 
 
 def _certified(found: BreakEven | None, needed: float, rows: dict[str, int], costs: CallCosts) -> Conclusion:
@@ -117,16 +142,21 @@ def _told_later(why: str, labels: int | None, costs: CallCosts) -> Conclusion:
     return Conclusion(word="cannot tell yet", why=why, labels=labels, cost=cost)
 
 
-def _more(rows_missing: int | None, rows: dict[str, int], policy: Policy, costs: CallCosts) -> Conclusion:
-    """So many certification rows more, and at least as many as any certificate needs."""
+def _more(found: int | None, rows: dict[str, int], policy: Policy, costs: CallCosts, least: int = 0) -> Conclusion:
+    """So many certification rows more, or as many as tell a model that is as good as one may hope.
+
+    Of few rows the rates are so uncertain that what would follow if they stayed is a number from nowhere:
+    it counts where it is the smaller one. ``least`` is how many rows there have to be in all.
+    """
     have, share = rows.get(CERTIFY, 0), dict(SHARES)[CERTIFY]
-    delta = (1.0 - policy.target.confidence) / policy.target.refits
-    floor = least_rows(policy.target.level, delta) - have
-    if rows_missing is None and floor <= 0:
+    target = policy.target
+    hoped = rows_with_power(target.level, target.level * HOPE, (1.0 - target.confidence) / target.refits, POWER)
+    counts = [count for count in (found, None if hoped is None else hoped - have) if count is not None and count > 0]
+    missing = min(counts, default=None)
+    if missing is None:
         return _told_later("at these rates no affordable number of labels would tell", None, costs)
-    missing = max(rows_missing or 0, floor, 1)
     why = "nothing is certified and nothing is refuted: there are too few labels for either"
-    return _told_later(why, ceil(missing / share), costs)
+    return _told_later(why, max(ceil(missing / share), least - sum(rows.values())), costs)
 
 
 def _missing(stratum: Stratum, needed: float, policy: Policy) -> int | None:
