@@ -26,8 +26,8 @@ from cascade.report import html
 from cascade.testing import FakeModels, draft
 from cascade.trial import Trial, read_prompts
 from cascade.trial.meter import Meter
+from cascade.trial.pace import RowCost
 from cascade.trial.quoting import LEAST, MOST, quote
-from cascade.trial.recording import RowCost
 from cascade.trial.running import BATCH
 from cascade.trial.verdict import conclude, unfitted
 from tests.building import policy_of
@@ -183,6 +183,16 @@ def test_a_call_whose_bill_nobody_knows_counts_as_the_dearest(tmp_path: Path) ->
         journal.write(b'{"tier": "che')
     with Meter(FakeModels(broken), tmp_path / "m" / "spending.jsonl") as meter:
         assert meter.total == pytest.approx(0.004, rel=0.1)
+
+
+def test_a_budget_that_holds_no_prompt_is_said_to(tmp_path: Path) -> None:
+    models = world(0.7)
+    with Trial(setting(tmp_path, budget=0.01), questions(20), models) as trial:
+        trial.pilot()
+        with pytest.raises(BudgetError, match="not even one"):
+            trial.conclude()
+    assert not models.calls
+    assert not (tmp_path / "tried.toml").exists()
 
 
 # Recording

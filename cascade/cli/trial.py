@@ -132,7 +132,8 @@ def _pilot(made: Trial, yes: bool) -> None:
         return
     answers, verdicts = made.at_most
     budget = made.setting.budget
-    most = f"at most {answers:.4f} USD for answers and about {verdicts:.4f} for the judge"
+    judge = f" and about {verdicts:.4f} for the judge" if verdicts else ""
+    most = f"at most {answers:.4f} USD if every answer is as long as it may be{judge}, seldom a tenth of that"
     kept = "" if budget is None else f"; never more than the budget of {budget:g}"
     few = min(len(made.prompts), MOST)
     note(f"{len(made.prompts):,} prompts. To see what they cost, up to {few} are asked: {most}{kept}")
@@ -145,10 +146,16 @@ def _quoted(quote: Quote, made: Trial) -> None:
     parts = f"cheap {quote.cheap:.4f} + frontier {quote.frontier:.4f} + judge {quote.judge:.4f}"
     note(
         f"All {quote.prompts:,} prompts will cost {quote.total:.4f} USD ({quote.low:.4f} to {quote.high:.4f}): "
-        f"{parts}; {made.meter.total:.4f} are spent, the rest takes about {max(quote.seconds / 60, 1):.0f} minutes"
+        f"{parts}; {made.meter.total:.4f} are spent, the rest takes {_minutes(quote.seconds)}"
     )
+    if not made.recorder.all_judged:
+        note("the frontier's answers are judged on held-out prompts only: the promise does not need the others")
     if quote.reach < quote.prompts:
         note(f"the budget of {made.setting.budget:g} USD reaches about {quote.reach:,} of them, an even draw")
+
+
+def _minutes(seconds: float) -> str:
+    return "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
 
 
 def _agree(yes: bool) -> None:
@@ -204,10 +211,14 @@ def _document(made: Trial, read: Prompts, quote: Quote | None, found: Concluded)
 
 
 def _draw(document: dict[str, Any], found: Concluded) -> None:
+    from msgspec.structs import replace
+
     from cascade.report import tables
 
-    console = page()
-    for renderable in tables(found.evidence):
+    console, evidence = page(), found.evidence
+    for line in (document["verdict"], document["why"]):
+        console.print(line, markup=False)
+    for renderable in tables(replace(evidence, headline="", notes=evidence.notes[1:])):
         console.print(renderable)
     quote, cost = document["quote"], document["cost"]
     said = f"; quoted {quote.within:.4f}" if quote is not None else ""

@@ -14,7 +14,7 @@ from cascade.evidence import Evidence, LeftOut
 from cascade.learning.drawn import CERTIFY, FIT, TEST
 from cascade.lock import Lock
 from cascade.policy import Policy
-from cascade.trial.recording import RowCost
+from cascade.trial.pace import RowCost
 from cascade.trial.verdict import Conclusion, conclude, unfitted
 from cascade.types import Outcome, Record
 

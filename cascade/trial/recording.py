@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import sqrt
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from cascade.asks import Spawn
@@ -26,20 +24,18 @@ from cascade.flow import answer, shadow
 from cascade.judging.case import Case, Judge, answered
 from cascade.judging.drawing import judged_by
 from cascade.judging.hearing import IN_A_ROW, Heard, hear
-from cascade.judging.rules import RuleJudge
 from cascade.judging.source import LedgerSource
 from cascade.learning.drawn import TEST
 from cascade.parts import Parts
 from cascade.policy import Budget, CachePolicy, LedgerPolicy, Observe, Policy
 from cascade.replay import request_of
 from cascade.trial.meter import Meter, ceiling_of
-from cascade.types import ModelOutcome, Outcome, Record, Request, Verdict
+from cascade.trial.pace import Pace, RowCost
+from cascade.trial.remembering import Remembering
+from cascade.types import ModelOutcome, Outcome, Request, Verdict
 
 EVEN = 1.0
 """Probability with which a recorded answer is put before the judge; the prompt's own is known at the end."""
-
-FEW = 5
-"""Complete prompts from which on their mean is worth something; before, single calls keep to the budget."""
 
 Progress = Callable[[int, float], None]
 """Is told how many prompts are complete and the dollars so far."""
@@ -59,7 +55,8 @@ class Recorder:
     """Records ``prompts`` into ``folder``; ``rows`` holds what is known of each, ``failed`` why one is not whole.
 
     ``max_tokens`` limits answers whose prompt does not limit them itself. ``stopped`` says why prompts
-    were left over: the budget, or models that cannot be reached.
+    were left over: the budget, or models that cannot be reached. ``all_judged`` is False where the last
+    tier's answers are judged on held-out prompts only.
     """
 
     def __init__(
@@ -79,13 +76,13 @@ class Recorder:
         self.failed: dict[str, str] = {}
         self.stopped = ""
         self.pace = Pace()
-        self._judge = _Remembering(judge, folder / "abstained.jsonl")
+        self._judge = Remembering(judge, folder / "abstained.jsonl")
         self._meter = meter
         self._max_tokens, self._concurrency = max_tokens, concurrency
         self._source = LedgerSource(self.engine.ledger, policy.name)
         self._cheap = [tier.name for tier in policy.tiers[:-1]]
         self._last = policy.last.name
-        self._all_judged = policy.target.kind == "regret" or isinstance(judge, RuleJudge)
+        self.all_judged = policy.target.kind == "regret" or judge.family is None  # a rule costs nothing
         self._in_a_row = 0
         for cost in self.costs():
             self.pace.completed(cost)
@@ -109,7 +106,7 @@ class Recorder:
         """Whose answers are judged. An error target needs the cheap tiers' labels; the last tier's are needed
         for the figures on held-out rows alone, and are bought only there unless they cost nothing.
         """
-        return [*self._cheap, self._last] if self._all_judged or prompt.split == TEST else self._cheap
+        return [*self._cheap, self._last] if self.all_judged or prompt.split == TEST else self._cheap
 
     def complete(self, prompt: Outcome) -> bool:
         """Whether nothing of a prompt is missing: answers of both tiers, and what its judge had to say."""
@@ -251,72 +248,6 @@ class Recorder:
         )
 
 
-class RowCost(Record, frozen=True, kw_only=True):
-    """Dollars of one prompt, and how many verdicts the judge's are for."""
-
-    cheap: float
-    frontier: float
-    judge: float
-    verdicts: int
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.cheap + self.frontier + self.judge
-
-
-class Pace:
-    """How fast prompts are completed, and what the next one is expected to cost, a margin included."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.done = 0
-        self._sum = self._squares = 0.0
-        self._open: set[str] = set()
-        self._watching: list[asyncio.Future[None]] = []
-
-    @property
-    def idle(self) -> bool:
-        """Whether no prompt is under way."""
-        return not self._open
-
-    async def next_end(self) -> None:
-        """Wait until a prompt that is under way is not any more."""
-        turn = asyncio.get_running_loop().create_future()
-        self._watching.append(turn)
-        await turn
-
-    @property
-    def expected(self) -> float:
-        """Dollars of the next prompt and of those under way: their mean and two standard deviations more.
-
-        0.0 before there is a mean.
-        """
-        if self.done < FEW:
-            return 0.0
-        mean = self._sum / self.done
-        spread, ahead = sqrt(max(self._squares / self.done - mean**2, 0.0)), len(self._open) + 1
-        return ahead * mean + 2.0 * spread * sqrt(ahead)
-
-    def begun(self, id: str) -> None:
-        """A prompt is under way."""
-        self._open.add(id)
-
-    def ended(self, id: str) -> None:
-        """It is not any more."""
-        self._open.discard(id)
-        for turn in self._watching:
-            if not turn.done():
-                turn.set_result(None)
-        self._watching.clear()
-
-    def completed(self, cost: RowCost) -> None:
-        """A prompt is whole."""
-        self.done += 1
-        self._sum += cost.total
-        self._squares += cost.total**2
-
-
 class _Engine(Cascade):
     """An engine whose work off the caller's path is driven, and waited for, by whoever asked."""
 
@@ -331,63 +262,6 @@ class _Engine(Cascade):
 
     def _spawn(self, ask: Spawn, parts: Parts) -> None:
         self._aside.append(ask.flow)
-
-
-class _Abstention(Record, frozen=True, kw_only=True):
-    """One line of the abstentions' file: this judge could not tell."""
-
-    id: str
-    tier: str
-    judge: str
-
-
-class _Remembering:
-    """A judge whose abstentions are kept, for the ledger holds verdicts only, and they were paid for too."""
-
-    def __init__(self, judge: Judge, file: Path) -> None:
-        self._judge = judge
-        self._file = file
-        self._known = set(_abstentions(file, judge.name))
-
-    @property
-    def name(self) -> str:
-        return self._judge.name
-
-    @property
-    def family(self) -> str | None:
-        return self._judge.family
-
-    @property
-    def spent(self) -> float:
-        return self._judge.spent
-
-    def estimate(self, case: Case) -> float:
-        return self._judge.estimate(case)
-
-    async def judge(self, case: Case) -> Verdict | None:
-        verdict = await self._judge.judge(case)
-        if verdict is None:
-            self._known.add((case.outcome.id, case.tier))
-            line = _Abstention(id=case.outcome.id, tier=case.tier, judge=self.name)
-            with self._file.open("ab") as out:
-                out.write(msgspec.json.encode(line) + b"\n")
-        return verdict
-
-    def abstained(self, id: str, tier: str) -> bool:
-        """Whether this answer is one of those."""
-        return (id, tier) in self._known
-
-
-def _abstentions(file: Path, judge: str) -> Iterable[tuple[str, str]]:
-    if not file.is_file():
-        return
-    for line in file.read_bytes().splitlines():
-        try:
-            found = msgspec.json.decode(line, type=_Abstention)
-        except msgspec.DecodeError:
-            continue  # cut off by a crash: this one is judged again
-        if found.judge == judge:
-            yield found.id, found.tier
 
 
 def _recorded(engine: Cascade) -> dict[str, Outcome]:

@@ -11,7 +11,7 @@ import msgspec
 
 from cascade.asks import Transport
 from cascade.engine import packaged_embedder
-from cascade.errors import ConfigError, UpstreamError
+from cascade.errors import BudgetError, ConfigError, UpstreamError
 from cascade.judging.case import Judge
 from cascade.ledger import write_outcomes
 from cascade.lock import declared, digest
@@ -152,13 +152,18 @@ class Trial:
     def conclude(self) -> Concluded:
         """Learn from what is recorded, and write policy, lock, page, and the labelled outcomes.
 
-        ``UpstreamError`` where nothing could be recorded at all.
+        ``UpstreamError`` or ``BudgetError`` where nothing could be recorded at all.
         """
         done = [self.recorder.complete(prompt) for prompt in self.prompts]
         rows, left = labelled(self.prompts, self.recorder.rows, done)
         failed = self.recorder.failed
-        if not rows and failed:
-            raise UpstreamError(f"no prompt could be recorded: {next(iter(failed.values()))}")
+        if not rows:
+            if self.recorder.stopped == "budget":
+                raise BudgetError(
+                    f"the budget of {self.setting.budget:g} USD holds not even one prompt: a call can cost "
+                    f"{self.meter.dearest:.4f} USD; raise --budget, or let answers be shorter with --max-tokens"
+                )
+            raise UpstreamError(f"no prompt could be recorded: {next(iter(failed.values()), 'none was asked')}")
         policy = self._learning_policy(rows)
         found = concluded(
             rows,

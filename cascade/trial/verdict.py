@@ -155,7 +155,10 @@ def _more(found: int | None, rows: dict[str, int], policy: Policy, costs: CallCo
     missing = min(counts, default=None)
     if missing is None:
         return _told_later("at these rates no affordable number of labels would tell", None, costs)
-    why = "nothing is certified and nothing is refuted: there are too few labels for either"
+    why = (
+        f"nothing is certified and nothing is refuted; about {missing:,} more prompts to certify on would tell, and in "
+        "proportion to them some to fit and some to check with"
+    )
     return _told_later(why, max(ceil(missing / share), least - sum(rows.values())), costs)
 
 
