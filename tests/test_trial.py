@@ -27,9 +27,11 @@ from cascade.testing import FakeModels, draft
 from cascade.trial import Trial, read_prompts
 from cascade.trial.meter import Meter
 from cascade.trial.pace import RowCost
+from cascade.trial.prompts import ordered
 from cascade.trial.quoting import LEAST, MOST, quote
 from cascade.trial.running import BATCH
 from cascade.trial.verdict import conclude, unfitted
+from cascade.types import Outcome
 from tests.building import policy_of
 from tests.trying import questions, setting, world
 
@@ -78,6 +80,15 @@ def test_a_text_holds_one_prompt_a_line(tmp_path: Path) -> None:
         read_prompts(file)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_prompts(tmp_path / "none.txt")
+
+
+def test_the_order_is_a_draw_and_not_the_files() -> None:
+    """Another seed is another draw; the lines' own order is none."""
+    rows = [Outcome(id=f"r{i}", query=f"question {i}") for i in range(50)]
+    drawn = [row.id for row in ordered(rows, 0)]
+    assert drawn == [row.id for row in ordered(reversed(rows), 0)]
+    assert drawn != [row.id for row in ordered(rows, 1)]
+    assert drawn != [row.id for row in rows]
 
 
 # The quote
@@ -158,6 +169,7 @@ def test_a_budget_is_never_passed_and_nearly_used(tmp_path: Path, budget: float)
         reached = [trial.recorder.complete(prompt) for prompt in trial.prompts]
         # An even draw: what was reached is a beginning of the drawn order, but for what was under way.
         assert sum(reached[: sum(reached) + 4]) == sum(reached)
+        assert len(trial.recorder.rows) == sum(reached), "a prompt was begun that the budget did not hold"
 
 
 def test_a_call_whose_bill_nobody_knows_counts_as_the_dearest(tmp_path: Path) -> None:
@@ -380,9 +392,12 @@ def test_what_is_certified_is_as_good_as_its_break_even() -> None:
 def test_it_does_not_pay_where_every_threshold_that_would_is_refuted() -> None:
     """One that serves too few to pay needs no refuting; one that could pay and may hold does."""
     bad = stratum(400, (0.02, 8, 0), (0.4, 160, 40), (0.9, 360, 120))
-    assert conclude([bad], None, {"certify": 400, "test": 200}, POLICY, COSTS).word == "does not pay"
+    rows = {"fit": 400, "certify": 400, "test": 200}
+    assert conclude([bad], None, rows, POLICY, COSTS).word == "does not pay"
+    young = conclude([bad], None, {**rows, "fit": 20}, POLICY, COSTS)
+    assert (young.word, young.labels) == ("cannot tell yet", 200)
     open_ = stratum(400, (0.3, 120, 4), (0.9, 360, 120), missing_labels=200)
-    found = conclude([open_], None, {"certify": 400, "test": 200}, POLICY, COSTS)
+    found = conclude([open_], None, rows, POLICY, COSTS)
     assert (found.word, found.labels) == ("cannot tell yet", 500)
     assert found.cost == pytest.approx(500 * COSTS.label)
 

@@ -87,6 +87,8 @@ def _run(setting: Setting, source: Path, yes: bool, json: bool) -> None:
     read = read_prompts(source, seed=setting.seed)
     _told(source, read)
     with Trial(setting, read.prompts, Transports()) as made:
+        if made.conflict and not setting.allow_conflict:
+            note(f"{made.conflict}; it will not count as a witness: another judge, or --allow-conflict")
         quote = _recorded(made, yes)
         with status("fitting and certifying"):
             found = made.conclude()

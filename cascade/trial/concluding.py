@@ -76,13 +76,14 @@ def concluded(
 
     usable, left_out = read_rows(rows, policy, embedder)
     counts = {name: usable.splits.count(name) for name in (FIT, CERTIFY, TEST)}
+    bad = _bad(usable, policy)
     try:
         learned = learn(rows, policy, judge=judge, allow_conflict=allow_conflict, embedder=embedder)
     except ConfigError as error:  # of rows that could be read: too few of them, or too few bad or good ones
-        conclusion = unfitted(len(usable), _bad(usable, policy), counts, policy, costs, str(error))
+        conclusion = unfitted(len(usable), bad, counts, policy, costs, str(error))
         return Concluded(conclusion=conclusion, evidence=_bare(policy, conclusion, counts, left_out), lock=None)
     evidence = account(learned, policy, embedder=embedder)
-    conclusion = conclude(learned.strata, evidence.break_even, learned.rows, policy, costs)
+    conclusion = conclude(learned.strata, evidence.break_even, learned.rows, policy, costs, judged=len(usable), bad=bad)
     evidence = replace(evidence, headline=conclusion.headline, notes=[conclusion.why, *evidence.notes])
     return Concluded(conclusion=conclusion, evidence=evidence, lock=learned.lock)
 

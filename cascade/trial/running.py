@@ -13,6 +13,7 @@ from cascade.asks import Transport
 from cascade.engine import packaged_embedder
 from cascade.errors import BudgetError, ConfigError, UpstreamError
 from cascade.judging.case import Judge
+from cascade.judging.families import family
 from cascade.ledger import write_outcomes
 from cascade.lock import declared, digest
 from cascade.policy import Policy
@@ -100,6 +101,12 @@ class Trial:
     def __exit__(self, *_: object) -> None:
         self.recorder.close()
         self.meter.__exit__()
+
+    @property
+    def conflict(self) -> str:
+        """That the judge is of a judged model's family, which is better known before it is paid for."""
+        kin = [tier.model for tier in self.setting.policy.tiers if family(tier.model) == self.judge.family]
+        return f"the judge {self.judge.name} is of the same family as {', '.join(kin)}" if kin else ""
 
     @property
     def left(self) -> list[Outcome]:

@@ -1,10 +1,10 @@
 """Does it pay? Three answers, and for the third how many labels it would take and what they cost.
 
 It *pays* where a promise is certified and the saving's lower limit is above what audits cost. It *does
-not pay* where the evidence says so: no share served cheap would cover the cheap calls and the audits, or
-every threshold that would serve enough is refuted, its risk being above the target with confidence. All
-of them being refuted, the best one is, so no correction for looking at many is due. Else nobody can tell
-yet.
+not pay* where the evidence says so: no share served cheap would cover the cheap calls and the audits; the
+cheap model is right too seldom for any scorer; or every threshold of a well-fed scorer that would serve
+enough is refuted, its risk being above the target with confidence. All of them being refuted, the best
+one is, so no correction for looking at many is due. Else nobody can tell yet.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ HOPE, POWER = 0.5, 0.8
 
 LEAST_FIT = 20
 """Judged answers without which no scorer is fitted at all."""
+
+ENOUGH_FIT = 100
+"""Judged answers to fit on from which a refuted scorer is taken for what it is; one of fewer may get better."""
 
 STEP, FAR = 1.25, 1000.0
 """Numbers of labels are sought in steps of a quarter, up to a thousand times as many as there are."""
@@ -67,11 +70,19 @@ def needed_share(costs: CallCosts, policy: Policy) -> float | None:
 
 
 def conclude(
-    strata: list[Stratum], found: BreakEven | None, rows: dict[str, int], policy: Policy, costs: CallCosts
+    strata: list[Stratum],
+    found: BreakEven | None,
+    rows: dict[str, int],
+    policy: Policy,
+    costs: CallCosts,
+    *,
+    judged: int = 0,
+    bad: int = 0,
 ) -> Conclusion:
     """The verdict on a calibration: its strata, its break-even on held-out rows, and rows by split.
 
-    ``costs`` are dollars of one call each, ``costs.label`` those of one more label.
+    ``costs`` are dollars of one call each, ``costs.label`` those of one more label. Of ``judged`` cheap
+    answers ``bad`` count against the target.
     """
     needed = needed_share(costs, policy)
     if needed is None:
@@ -85,36 +96,45 @@ def conclude(
     doubted = next((stratum.refusal for stratum in strata if stratum.chosen is not None), "")
     if doubted:  # held-out rows contradict it, or the judge is no witness: more of the same labels do not help
         return _told_later(doubted, None, costs)
-    open_ = [stratum for stratum in strata if not _refuted(stratum.path, stratum.rows, needed, policy)]
-    if strata and not open_:
+    if (at_best := _at_best(judged, bad, policy)) < needed:
         return Conclusion(
             word="does not pay",
-            why=f"wherever enough were served cheap to pay ({needed:.1%}), too many of the answers are bad: more "
-            "labels would not change that",
+            why=f"at most {at_best:.1%} of the prompts could be served cheap however well bad answers were told from "
+            f"good ones, {needed:.1%} are needed to pay",
         )
-    counts = [count for one in open_ if (count := _missing(one, needed, policy)) is not None]
+    open_ = [stratum for stratum in strata if not _refuted(stratum.path, stratum.rows, needed, policy)]
+    if strata and not open_:
+        return _refused(needed, rows, costs)
+    counts = [count for one in open_ if (count := _missing(one, needed, rows, policy)) is not None]
     return _more(min(counts, default=None), rows, policy, costs)
 
 
 def unfitted(judged: int, bad: int, rows: dict[str, int], policy: Policy, costs: CallCosts, why: str) -> Conclusion:
-    """The verdict where nothing could be fitted: ``why``, unless no scorer whatever would make it pay.
-
-    Of ``judged`` cheap answers ``bad`` count against the target. The best of scorers would serve the
-    others and as many bad ones as the target allows; where that share's upper limit is below what is
-    needed, no better evidence about single answers can help.
-    """
-    needed, target = needed_share(costs, policy), policy.target
-    if needed is None:
-        return conclude([], None, rows, policy, costs)
-    good = upper_limit(judged - bad, judged, 1.0 - target.confidence)
-    most = good / (1.0 - target.level) if target.kind == "error" else good + target.level
-    if most < needed:
-        return Conclusion(
-            word="does not pay",
-            why=f"at most {most:.1%} of the prompts could be served cheap however well bad answers were told from "
-            f"good ones, {needed:.1%} are needed to pay",
-        )
+    """The verdict where nothing could be fitted: ``why``, unless no scorer whatever would make it pay."""
+    found = conclude([], None, rows, policy, costs, judged=judged, bad=bad)
+    if found.word == "does not pay":
+        return found
     return replace(_more(None, rows, policy, costs, least=ceil(LEAST_FIT / dict(SHARES)[FIT])), why=why)
+
+
+def _at_best(judged: int, bad: int, policy: Policy) -> float:
+    """Upper limit of the share that the best of all scorers would serve cheap.
+
+    It serves the good answers, and as many bad ones as the target allows.
+    """
+    target = policy.target
+    good = upper_limit(judged - bad, judged, 1.0 - target.confidence)
+    return good / (1.0 - target.level) if target.kind == "error" else good + target.level
+
+
+def _refused(needed: float, rows: dict[str, int], costs: CallCosts) -> Conclusion:
+    """The verdict where every threshold that would pay is refuted, which speaks of this scorer alone."""
+    fitted = rows.get(FIT, 0)
+    bad = f"wherever enough were served cheap to pay ({needed:.1%}), too many of the answers are bad"
+    if fitted >= ENOUGH_FIT:
+        return Conclusion(word="does not pay", why=bad)
+    why = f"{bad}, but {fitted} prompts are few to learn from which those are: {ENOUGH_FIT} are enough"
+    return _told_later(why, ceil((ENOUGH_FIT - fitted) / dict(SHARES)[FIT]), costs)
 
 
 def _certified(found: BreakEven | None, needed: float, rows: dict[str, int], costs: CallCosts) -> Conclusion:
@@ -162,11 +182,14 @@ def _more(found: int | None, rows: dict[str, int], policy: Policy, costs: CallCo
     return _told_later(why, max(ceil(missing / share), least - sum(rows.values())), costs)
 
 
-def _missing(stratum: Stratum, needed: float, policy: Policy) -> int | None:
-    """Certification rows after which it is certified or refuted, if the rates stay as they are."""
+def _missing(stratum: Stratum, needed: float, rows: dict[str, int], policy: Policy) -> int | None:
+    """Certification rows after which it is certified or refuted, if the rates stay as they are.
+
+    For refuting, the scorer needs its rows too, of which as many are dealt out.
+    """
     within = any(_could_pay(p, stratum.rows, needed, FAR) and p.risk <= policy.target.level for p in stratum.path)
     factor = None if within else _factor(lambda n: _refuted(stratum.path, stratum.rows, needed, policy, n))
-    refuting = None if factor is None else ceil(stratum.rows * (factor - 1))
+    refuting = None if factor is None else max(ceil(stratum.rows * (factor - 1)), ENOUGH_FIT - rows.get(FIT, 0))
     known = [count for count in (stratum.missing_labels, refuting) if count is not None]
     return min(known, default=None)
 
