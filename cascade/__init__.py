@@ -6,6 +6,8 @@
     reply = cascade.completion(messages=[{"role": "user", "content": "..."}])
     reply.cascade.served_by, reply.cascade.why
 
+    lock = calibrate(outcomes, policy)  # from labelled outcomes to thresholds with a promise
+
 Names are resolved when first used, so that importing the package costs next to nothing.
 """
 
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
         PolicyError,
         UpstreamError,
     )
+    from cascade.learning.calibrate import calibrate, certify
+    from cascade.policy import Policy, Target
     from cascade.types import Decision, Draft, Outcome, Request, Verdict
 
 _HOMES = {
     "Cascade": "engine",
     **dict.fromkeys(["BudgetError", "CascadeError", "ConfigError", "PolicyError", "UpstreamError"], "errors"),
+    **dict.fromkeys(["Policy", "Target"], "policy"),
+    **dict.fromkeys(["calibrate", "certify"], "learning.calibrate"),
     **dict.fromkeys(["Decision", "Draft", "Outcome", "Request", "Verdict"], "types"),
 }
 
@@ -38,10 +44,14 @@ __all__ = [
     "Decision",
     "Draft",
     "Outcome",
+    "Policy",
     "PolicyError",
     "Request",
+    "Target",
     "UpstreamError",
     "Verdict",
+    "calibrate",
+    "certify",
 ]
 
 

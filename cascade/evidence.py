@@ -20,8 +20,8 @@ class PathPoint(Record, frozen=True, kw_only=True):
     ``served`` is the share of rows that would not go to the last tier. ``n`` and ``bad`` are what the
     test counts; for regret ``better`` are the rows on which the cheap answer was the better one.
     ``risk`` is the empirical selective error or mean regret, ``bound`` its upper confidence limit at
-    the stratum's share of delta (of this point alone). ``tested`` says that the sequence came here,
-    ``passed`` that the test held.
+    the stratum's share of delta (of this point alone), NaN where nobody asked for it. ``tested`` says
+    that the sequence came here, ``passed`` that the test held.
     """
 
     threshold: float

@@ -15,6 +15,9 @@ from math import ceil, log, log1p
 
 from cascade.types import Record
 
+MOST_BAD = 20_000
+"""Bad rows up to which a test is sought; past that the truth is too near the target to be told apart."""
+
 
 def binomial_log_pvalue(bad: int, n: int, level: float) -> float:
     """Natural log of P(Bin(n, level) <= bad): small when ``bad`` is surprisingly low.
@@ -44,6 +47,29 @@ def lower_limit(bad: int, n: int, delta: float) -> float:
 def least_rows(level: float, delta: float) -> int:
     """Rows without a single bad one that are needed before anything can be certified."""
     return ceil(log(delta) / log1p(-level))
+
+
+def rows_with_power(level: float, true_rate: float, delta: float, power: float) -> int | None:
+    """The first number of rows with which P(the test of ``level`` passes | true_rate) >= power.
+
+    Power saws: each further bad row that the test would forgive needs a step in rows, and within a
+    step more rows only add chances to fail. So only the first row of each step is looked at.
+    """
+    import numpy as np
+    from scipy.stats import binom, nbinom
+
+    if true_rate >= level:
+        return None
+    low, high = 0, 64
+    while low < MOST_BAD:
+        forgiven = np.arange(low, high)
+        # The (k+1)th bad row comes after row n exactly when at most k of n are bad.
+        rows = forgiven + 1 + np.asarray(nbinom.isf(delta, forgiven + 1, level), dtype=int)
+        enough = np.flatnonzero(binom.cdf(forgiven, rows, true_rate) >= power)
+        if len(enough):
+            return int(rows[enough[0]])
+        low, high = high, 2 * high
+    return None
 
 
 class Candidate(Record, frozen=True, kw_only=True):

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 CONFINED = 0.04
 """Share of delta that is spent on confining the nuisance parameter (Berger and Boos, JASA 1994)."""
 
-FINEST = 0.004
+FINEST = 0.002
 """Angle, in radians, under which a cell is not divided any further: its bound is then tight enough."""
 
 TAIL = 1e-13
 """Probability that may be left out at either end of a sum; it is added to the result."""
+
+NEAR = 1e-4
+"""How near a confidence limit is found, on its safe side."""
 
 BETS = 24
 """Constant bets in the mixture of the betting test."""
@@ -91,7 +94,9 @@ def betting_log_pvalue(losses: Floats, level: float) -> float:
 
 def mean_upper(losses: Floats, delta: float) -> float:
     """Upper confidence limit at 1 - ``delta`` of the mean of values in [-1, 1], by ``betting_log_pvalue``."""
-    return _bisect(lambda level: betting_log_pvalue(losses, level) <= math.log(delta), -1.0)
+    if len(losses) == 0:
+        return 1.0
+    return _first(lambda level: betting_log_pvalue(losses, level) <= math.log(delta), -1.0, float(losses.mean()))
 
 
 def paired_upper(worse: int, better: int, n: int, delta: float) -> float:
@@ -99,24 +104,38 @@ def paired_upper(worse: int, better: int, n: int, delta: float) -> float:
 
     Never under 0.0: below it the levels that a promise can have end.
     """
-    return _bisect(lambda level: paired_pvalue(worse, better, n, level, delta, "low") <= delta, 0.0)
+    if n == 0:
+        return 1.0
+    return _first(
+        lambda level: paired_pvalue(worse, better, n, level, delta, "low") <= delta, 0.0, (worse - better) / n
+    )
 
 
 def paired_lower(worse: int, better: int, n: int, delta: float) -> float:
     """Lower confidence limit at 1 - ``delta`` of the same mean; -1.0 where not even 0 is excluded."""
     if paired_pvalue(worse, better, n, 0.0, delta, "high") > delta:
         return -1.0
-    return _bisect(lambda level: paired_pvalue(worse, better, n, level, delta, "high") > delta, 0.0)
+    # Rounded down: the last level that is excluded, not the first that is not.
+    return _first(lambda level: paired_pvalue(worse, better, n, level, delta, "high") > delta, 0.0, 0.0) - NEAR
 
 
-def _bisect(above: Callable[[float], bool], start: float) -> float:
-    """The level in [start, 1) from which on ``above`` is true, to 1e-4, rounded up."""
-    low, high = start, 1.0 - 1e-9
-    if above(low):
-        return low
-    while high - low > 1e-4:
+def _first(holds: Callable[[float], bool], start: float, mean: float) -> float:
+    """The level in [start, 1) from which on it ``holds``, rounded up by at most ``NEAR``.
+
+    Limits lie a few standard errors from the mean, so the search begins with short steps from there.
+    """
+    low, step = max(start, mean), 0.004
+    if holds(low):
+        if low == start:
+            return low
+        low = start
+    while not holds(high := min(low + step, 1.0 - 1e-9)):
+        if high >= 1.0 - 1e-9:
+            return 1.0
+        low, step = high, 2 * step
+    while high - low > NEAR:
         middle = (low + high) / 2
-        low, high = (low, middle) if above(middle) else (middle, high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
     return high
 
 

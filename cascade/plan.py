@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 from cascade.betting import Delay, delay
 from cascade.economics import CallCosts, Economics, Traffic, economics
 from cascade.errors import ConfigError
-from cascade.exact import least_rows
+from cascade.exact import least_rows, rows_with_power
 from cascade.types import Record
 
 FIT, CERTIFY, HELD_OUT = 0.4, 0.4, 0.2
@@ -25,8 +25,6 @@ FRACTIONS = (0.25, 0.5, 0.7)
 """True error as a share of the target, for the table that shows how much hangs on it."""
 RISES = (1.6, 2.0, 3.0)
 """Drifts to plan for, as multiples of the level."""
-MOST_BAD = 20_000
-"""Bad rows up to which a test is sought; past that the truth is too near the target to be told apart."""
 
 
 class Promise(Record, frozen=True, kw_only=True):
@@ -83,29 +81,6 @@ def _counted(promise: Promise, true_rate: float, accepted: int, accept: float) -
     certify = accepted if promise.kind == "regret" else ceil(accepted / accept)
     rows = ceil(certify / CERTIFY)
     return Labels(true_rate=true_rate, accepted=accepted, certify=certify, rows=rows, total=rows * len(promise.slices))
-
-
-def rows_with_power(level: float, true_rate: float, delta: float, power: float) -> int | None:
-    """The first number of rows with which P(the test of ``level`` passes | true_rate) >= power.
-
-    Power saws: each further bad row that the test would forgive needs a step in rows, and within a
-    step more rows only add chances to fail. So only the first row of each step is looked at.
-    """
-    import numpy as np
-    from scipy.stats import binom, nbinom
-
-    if true_rate >= level:
-        return None
-    low, high = 0, 64
-    while low < MOST_BAD:
-        forgiven = np.arange(low, high)
-        # The (k+1)th bad row comes after row n exactly when at most k of n are bad.
-        rows = forgiven + 1 + np.asarray(nbinom.isf(delta, forgiven + 1, level), dtype=int)
-        enough = np.flatnonzero(binom.cdf(forgiven, rows, true_rate) >= power)
-        if len(enough):
-            return int(rows[enough[0]])
-        low, high = high, 2 * high
-    return None
 
 
 def days_until(needed: Labels, promise: Promise, traffic: Traffic) -> tuple[float, float]:

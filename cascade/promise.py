@@ -17,7 +17,8 @@ def promise(certificate: Certificate) -> str:
     if certificate.kind == "regret":
         gains = f" and on {certificate.better:,} it gains" if certificate.better else ""
         evidence = f"and on {certificate.bad:,} of them that loses against it{gains}"
-        claim = f"at most {_percent(certificate.level)} points of quality are lost over all traffic"
+        one = "point" if certificate.level == 0.01 else "points"
+        claim = f"at most {_percent(certificate.level)} {one} of quality are lost over all traffic"
     else:
         evidence = f"{certificate.bad:,} of those unacceptably"
         claim = f"at most {_percent(certificate.level)} % of what is served without the last tier is unacceptable"

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from cascade.economics import CallCosts, Traffic, break_even, economics
 from cascade.errors import ConfigError
-from cascade.exact import binomial_log_pvalue, least_rows
+from cascade.exact import binomial_log_pvalue, least_rows, rows_with_power
 from cascade.plan import (
     CERTIFY,
     FIT,
@@ -25,7 +25,6 @@ from cascade.plan import (
     floor,
     labels,
     plan,
-    rows_with_power,
 )
 
 TRAFFIC = Traffic(requests=2000, labels=2000, accept=0.4, audit=0.05, audit_escalated=0.05)

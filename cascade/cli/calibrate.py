@@ -37,46 +37,53 @@ AllowConflict = Annotated[
 ]
 
 
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="Labelled outcomes: .jsonl, .csv, .parquet, a ledger; - is stdin."),
+]
+SignalCost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--signal-cost",
+        metavar="NAME=UNITS",
+        help="What a recorded signal cost, in cheap calls: judged=1.0. May be given again.",
+        show_default=False,
+    ),
+]
+JudgeName = Annotated[
+    str, typer.Option("--judge", metavar="NAME", help="Who labelled rows whose verdicts do not say it.")
+]
+Page = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="HTML", help="Also write a page with everything.", show_default=False),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="NAME",
+        help="With --policy the lock's file (default: beside the policy), with --tiers the new policy's name.",
+        show_default=False,
+    ),
+]
+
+
 def calibrate(  # noqa: PLR0913, PLR0917  every parameter is an option of the command line
-    outcomes: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="Labelled outcomes: .jsonl, .csv, .parquet, a ledger; - is stdin."),
-    ],
+    outcomes: Source,
     policy: PolicyFile = None,
     tiers: OnlyTiers = None,
     max_error: MaxError = None,
     max_regret: MaxRegret = None,
     confidence: Sure = None,
     signals: OnlySignals = None,
-    signal_cost: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--signal-cost",
-            metavar="NAME=UNITS",
-            help="What a recorded signal cost, in cheap calls: judged=1.0. May be given again.",
-            show_default=False,
-        ),
-    ] = None,
+    signal_cost: SignalCost = None,
     slice_by: SliceBy = None,
     column: Columns = None,
-    judge: Annotated[
-        str, typer.Option("--judge", metavar="NAME", help="Who labelled rows whose verdicts do not say it.")
-    ] = "",
+    judge: JudgeName = "",
     allow_conflict: AllowConflict = False,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="HTML", help="Also write a page with everything.", show_default=False),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="NAME",
-            help="With --policy the lock's file (default: beside the policy), with --tiers the new policy's name.",
-            show_default=False,
-        ),
-    ] = None,
+    report: Page = None,
+    output: Output = None,
     json: AsJson = False,
 ) -> None:
     """Fit and certify the gates of a policy, and write its lock.
@@ -115,8 +122,10 @@ def calibrate(  # noqa: PLR0913, PLR0917  every parameter is an option of the co
     else:
         from cascade.report import tables
 
+        console = page()
         for table in tables(evidence):
-            page().print(table)
+            console.print(table)
+            console.print()
         note(f"{target} is written" + (f", and {report}" if report is not None else ""))
     if learned.status != "certified":
         raise typer.Exit(1)

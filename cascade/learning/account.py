@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from cascade.compare import Comparison, Strategy, compare
 from cascade.economics import CallCosts, break_even
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
-from cascade.evidence import BreakEven, Choice, Evidence, NextLabels, Saving, SliceLine, WrongRow
+from cascade.evidence import BreakEven, Choice, Evidence, NextLabels, Saving, SliceLine, Stratum, WrongRow
 from cascade.gates import Gates
 from cascade.intents import fit_intents
 from cascade.intervals import Figure
 from cascade.ladder import Ladder
 from cascade.learning.calibrate import Learned
+from cascade.learning.path import bounded
 from cascade.learning.reliability import reliability
 from cascade.learning.rows import Rows
-from cascade.learning.scores import scores_of
+from cascade.learning.scores import scores_of, skipped
 from cascade.policy import Policy
 from cascade.promise import verdict
 from cascade.replay import Replayed, replay
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 SHOWN_WRONG = 30
 CURVE = 40
+HALF = 0.5
+"""Counts of right and wrong give whole sums; a sum that is off by more comes of grades."""
 
 
 def account(
@@ -60,7 +65,7 @@ def account(
         issued_at=certificates[0].issued_at if certificates else learned.at,
         judges=learned.judges,
         rows=learned.rows,
-        strata=learned.strata,
+        strata=[_bounded(stratum, policy) for stratum in learned.strata],
         contest=learned.contestants,
         refused_signals=learned.refused,
         reliability=reliability(learned.test, learned.lock.scorers, policy),
@@ -77,6 +82,14 @@ def account(
             *(c.conflict for c in certificates[:1] if c.conflict),
         ],
     )
+
+
+def _bounded(stratum: Stratum, policy: Policy) -> Stratum:
+    """The stratum with the bound of every candidate, for its picture."""
+    graded = any(abs(point.risk * point.n - point.bad + point.better) > HALF for point in stratum.path if point.n)
+    kind_graded = graded and policy.target.kind == "regret"
+    path = [bounded(point, policy.target, stratum.delta, graded=kind_graded) for point in stratum.path]
+    return replace(stratum, path=path)
 
 
 def replay_test(learned: Learned, policy: Policy, embedder: Embedder | None = None) -> list[Replayed]:
@@ -143,34 +156,29 @@ def _choices(learned: Learned, policy: Policy) -> list[Choice]:
     places = {int(place) for place in np.linspace(0, len(stratum.path) - 1, CURVE)}
     if stratum.chosen is not None:
         places.add(stratum.chosen)
-    lines = [
-        _choice(
-            stratum.path[i].threshold,
-            scores[:, usable],
-            rows.quality[:, usable],
-            rows.cost[:, usable],
-            i == stratum.chosen,
-        )
-        for i in sorted(places)
-    ]
+    asked = ~skipped(rows, learned.lock.scouts, policy)
+    paid = np.cumsum(np.where(asked, np.nan_to_num(rows.cost[:-1]), 0.0), axis=0)
+    columns = (scores[:, usable], rows.quality[:, usable], paid[:, usable], rows.cost[-1, usable])
+    lines = [_choice(stratum.path[i].threshold, *columns, chosen=i == stratum.chosen) for i in sorted(places)]
     return [Choice(threshold=None, served=0.0, saving=0.0, quality_delta=0.0), *lines]
 
 
-def _choice(threshold: float, scores: Floats, quality: Floats, cost: Floats, chosen: bool) -> Choice:
+def _choice(
+    threshold: float, scores: Floats, quality: Floats, paid: Floats, frontier: Floats, *, chosen: bool
+) -> Choice:
     """Every cheap tier up to the one that serves is paid, and the last one where none does."""
     import numpy as np
 
     passed = scores >= threshold
     served = passed.any(axis=0)
     first = np.where(served, passed.argmax(axis=0), scores.shape[0])
-    paid = np.cumsum(np.where(np.isfinite(scores), cost[:-1], 0.0), axis=0)
     n = np.arange(scores.shape[1])
-    spent = np.where(served, paid[np.minimum(first, scores.shape[0] - 1), n], paid[-1] + cost[-1])
+    spent = np.where(served, paid[np.minimum(first, scores.shape[0] - 1), n], paid[-1] + frontier)
     got = quality[first, n]
     return Choice(
         threshold=threshold,
         served=float(served.mean()),
-        saving=float(1 - spent.sum() / cost[-1].sum()),
+        saving=float(1 - spent.sum() / frontier.sum()),
         quality_delta=float((got - quality[-1]).mean()),
         chosen=chosen,
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from cascade.learning import path as paths
 from cascade.learning.contest import contest
 from cascade.learning.drawn import CERTIFY, FIT, TEST, thinned
 from cascade.learning.issue import Issued, Scored, Terms, issue
+from cascade.learning.ladders import minimal_policy
 from cascade.learning.populations import divide
 from cascade.learning.rows import EXAMPLES, Rows, read_rows
 from cascade.learning.scores import (
@@ -34,9 +36,9 @@ from cascade.learning.scores import (
     standing,
     with_neighbours,
 )
-from cascade.learning.truth import truth_of
+from cascade.learning.truth import at_odds, truth_of
 from cascade.lock import Lock, digest, identity
-from cascade.policy import Policy
+from cascade.policy import Policy, Target
 from cascade.types import Outcome, Record
 
 RECORDED = "recorded with the data"
@@ -56,6 +58,7 @@ class Learned(Record, frozen=True, kw_only=True):
     rows: dict[str, int]
     sets: list[list[str]]
     at: str
+    notes: list[str] = []
 
 
 def learn(
@@ -108,20 +111,34 @@ def learn(
         rows={FIT: len(fit), CERTIFY: len(certify), TEST: len(test)},
         sets=policy.signals.sets,
         at=terms.issued_at,
+        notes=at_odds(rows.outcomes),
     )
 
 
-def calibrate(outcomes: Iterable[Outcome], policy: Policy, **options: object) -> Lock:
-    """``learn``, and its lock alone; the options are its keywords."""
-    return learn(outcomes, policy, **options).lock  # type: ignore[arg-type]
+def calibrate(
+    outcomes: Iterable[Outcome], target: Policy | Target, *, tiers: Sequence[str] = (), **options: Any
+) -> Lock:
+    """From labelled outcomes and a target to a lock: ``learn``, and its lock alone.
+
+    With a policy the target is the policy's; with a ``Target`` alone ``tiers`` names the ladder,
+    cheapest first, and the lock belongs to ``ladders.minimal_policy`` of them. Options are those of
+    ``learn``, and so are the errors.
+    """
+    if isinstance(target, Policy):
+        return learn(outcomes, target, **options).lock
+    rows = list(outcomes)
+    if len(tiers) < 2:
+        raise ConfigError("a target alone does not say who is cheap and who is last: tiers=['cheap', 'frontier']")
+    stated = target.model_dump(exclude_none=True)
+    return learn(rows, minimal_policy("calibrated", tiers, stated, outcomes=rows), **options).lock
 
 
-def certify(outcomes: Iterable[Outcome], policy: Policy, lock: Lock, **options: object) -> Lock:
+def certify(outcomes: Iterable[Outcome], policy: Policy, lock: Lock, **options: Any) -> Lock:
     """New certificates for the scorers that a lock has, on fresh rows: nothing is fitted.
 
     Rows of split ``fit`` lay out the path; without any, a fixed grid and three starts do.
     """
-    return learn(outcomes, policy, base=lock, **options).lock  # type: ignore[arg-type]
+    return learn(outcomes, policy, base=lock, **options).lock
 
 
 def _scorers(
@@ -232,7 +249,7 @@ def _terms(
         kind="gain" if any(scorer.gain is not None for scorer in made.scorers) else "right",
         prefix=f"{policy.name}-{digest([made.outcomes, policy.model_dump(mode='json')])}",
         judge=", ".join(judges),
-        truth=truth_of(certify, policy),
+        truth=truth_of(certify.outcomes, [tier.name for tier in policy.tiers[:-1]]),
         conflict=conflict,
         shares={},
         issued_at=now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -10,8 +10,10 @@ from cascade.confidence import Scorer
 from cascade.evidence import Stratum
 from cascade.exact import least_rows, lower_limit
 from cascade.learning import path as paths
+from cascade.learning.missing import labels_missing
 from cascade.learning.populations import Population
 from cascade.learning.rows import Rows
+from cascade.learning.truth import promised_of_truth
 from cascade.lock import Certificate, Gate, HeldOut
 from cascade.paired import betting_log_pvalue, paired_lower
 from cascade.policy import Policy, Target
@@ -95,7 +97,7 @@ def issue(
         chosen=chosen,
     )
     if chosen is None:
-        missing = _missing(counts, scores.shape[1], target, share)
+        missing = labels_missing(*fit.within(population), scores.shape[1], target, share)
         why = _refusal(population, target, delta, missing)
         gates = _gates(population, scorers, routed, None)
         return Issued(gates=gates, certificate=None, stratum=replace(stratum, refusal=why, missing_labels=missing))
@@ -107,7 +109,10 @@ def issue(
         return Issued(gates=gates, certificate=None, stratum=refused, contradicted=held)
     gates = _gates(population, scorers, routed, threshold)
     covered = [gate.id for gate in gates if _open(gate, threshold)]
-    certificate = _certificate(population, stratum, counts[chosen], covered, share, held, terms)
+    people = certify.rows.people[:, population.holds(certify.rows)]
+    of_truth = promised_of_truth(line, start, chosen, scores, people, target, share)
+    told = replace(terms, truth=f"{of_truth}; {terms.truth}" if of_truth else terms.truth)
+    certificate = _certificate(population, stratum, counts[chosen], covered, share, held, told)
     return Issued(gates=gates, certificate=certificate, stratum=stratum)
 
 
@@ -222,49 +227,13 @@ def _beyond(found: paths.Counts, level: float, delta: float) -> bool:
     return betting_log_pvalue(-found.losses, -level) <= log(delta)
 
 
-def _missing(counts: list[paths.Counts], rows: int, target: Target, delta: float) -> int | None:
-    """Further rows after which some candidate would pass if its rates stayed as they are; None if none would."""
-    best: int | None = None
-    for found in counts:
-        if not rows or found.risk(target.kind) >= target.level:
-            continue
-        factor = _factor(found, target, delta)
-        if factor is not None:
-            more = max(int(rows * factor) - rows, 1)
-            best = more if best is None else min(best, more)
-    return best
-
-
-def _factor(found: paths.Counts, target: Target, delta: float) -> float | None:
-    """How many times as many rows with the same rates would pass, to a quarter; None beyond a thousand."""
-    factor = 1.0
-    while factor < 1000.0:
-        factor *= 1.25
-        if _times(found, factor).passes(target, delta):
-            return factor
-    return None
-
-
-def _times(found: paths.Counts, factor: float) -> paths.Counts:
-    import numpy as np
-
-    losses = found.losses
-    return paths.Counts(
-        n=int(found.n * factor),
-        bad=-int(-found.bad * factor // 1),
-        better=int(found.better * factor),
-        served=int(found.served * factor),
-        losses=None if losses is None else np.resize(losses, int(len(losses) * factor)),
-    )
-
-
 def _refusal(population: Population, target: Target, delta: float, missing: int | None) -> str:
     least = least_rows(target.level, delta)
     rows = "judged rows" if target.kind == "regret" else "accepted rows"
     more = (
-        f"about {missing:,} more judged rows would certify it if the rates stay as they are"
+        f"and by the rates of the fit rows about {missing:,} more judged rows would do"
         if missing is not None
-        else "at these rates no number of rows would: the scores do not tell right from wrong well enough"
+        else "and by the rates of the fit rows no number would: the scores do not tell right from wrong well enough"
     )
     return (
         f"{population.name}: nothing is certified at {target.kind} {target.level:g} with confidence "

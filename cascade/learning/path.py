@@ -7,8 +7,10 @@ everything that the last tier did not answer, and no multiplicity is due (statis
 
 from __future__ import annotations
 
-from math import log
+from math import isnan, log
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from cascade.evidence import PathPoint
 from cascade.exact import Candidate, binomial_log_pvalue, least_rows, power_start, upper_limit
@@ -71,15 +73,19 @@ def candidates(fit_scores: Floats, rows: int, target: Target, delta: float) -> F
     Laid out by the rows that the certificate never counts: thresholds taken from its own rows would
     need an assumption that these do not. ``rows`` is how many it will count.
     """
+    least = 1.5 * least_rows(target.level, delta) / max(rows, 1) if target.kind == "error" else STRICTEST
+    return quantiles(fit_scores, min(least, 1.0))
+
+
+def quantiles(scores: Floats, strictest: float) -> Floats:
+    """Thresholds at which from a share ``strictest`` up to all of the scored rows would be served."""
     import numpy as np
 
-    best = fit_scores.max(axis=0) if len(fit_scores) else np.empty(0)
+    best = scores.max(axis=0) if len(scores) else np.empty(0)
     best = best[np.isfinite(best)]
     if not len(best):
         return np.empty(0)
-    least = 1.5 * least_rows(target.level, delta) / max(rows, 1) if target.kind == "error" else STRICTEST
-    shares = np.geomspace(min(least, 1.0), 1.0, CANDIDATES)
-    return np.unique(np.quantile(best, 1.0 - shares))[::-1]
+    return np.unique(np.quantile(best, 1.0 - np.geomspace(strictest, 1.0, CANDIDATES)))[::-1]
 
 
 def sweep(path: Floats, scores: Floats, quality: Floats, kind: str) -> list[Counts]:
@@ -177,7 +183,7 @@ def walk(counts: list[Counts], start: int, target: Target, delta: float) -> int 
 def points(
     path: Floats, counts: list[Counts], rows: int, start: int, chosen: int | None, target: Target, delta: float
 ) -> list[PathPoint]:
-    """The path as a report draws it, with each candidate's own bound."""
+    """The path with what was found at each place; the untested ones without their bound."""
     last = start if chosen is None else min(chosen + 1, len(counts) - 1)
     return [
         PathPoint(
@@ -187,12 +193,20 @@ def points(
             bad=found.bad,
             better=found.better,
             risk=found.risk(target.kind),
-            bound=found.bound(target, delta),
+            bound=found.bound(target, delta) if place == chosen else float("nan"),
             tested=start <= place <= last,
             passed=chosen is not None and start <= place <= chosen,
         )
         for place, (threshold, found) in enumerate(zip(path, counts, strict=True))
     ]
+
+
+def bounded(point: PathPoint, target: Target, delta: float, *, graded: bool) -> PathPoint:
+    """The point with its own bound, which only a report looks at; NaN where grades were not kept."""
+    if graded or not isnan(point.bound):
+        return point
+    found = Counts(n=point.n, bad=point.bad, better=point.better, served=0)
+    return replace(point, bound=found.bound(target, delta))
 
 
 def _binary(quality: Any) -> bool:

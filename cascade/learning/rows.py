@@ -16,6 +16,7 @@ from cascade.evidence import LeftOut
 from cascade.gates import Gates, OpenGate
 from cascade.intents import fit_intents
 from cascade.learning.drawn import propensity, splits_of, unit_of
+from cascade.learning.truth import label_of, word_of_people
 from cascade.lock import Certificate, Gate
 from cascade.policy import Policy
 from cascade.replay import draft_of, request_of
@@ -23,6 +24,7 @@ from cascade.signals import narrowed, of_draft
 from cascade.types import Outcome, Record, Request, Signals
 
 EXAMPLES = 3
+TABLES = ("quality", "people", "cost")
 LISTS = ("outcomes", "requests", "slices", "splits", "units", "signals", "routed")
 
 
@@ -32,7 +34,8 @@ class Rows(Record, frozen=True, kw_only=True):
     ``signals[i][t]`` are those of cheap tier t, narrowed to a declared set, or None where serving
     would not serve that draft (a check failed, the tier would not be asked). ``routed[i]`` is the
     cheap tier that a routed slice goes to, -1 for cascaded rows, -2 where its draft failed a check.
-    ``quality`` in [0, 1] and ``cost`` in dollars have shape (k + 1, n), NaN where unknown.
+    ``quality`` in [0, 1], what ``people`` say of it, and ``cost`` in dollars have shape (k + 1, n), NaN
+    where unknown.
     """
 
     outcomes: list[Outcome]
@@ -43,6 +46,7 @@ class Rows(Record, frozen=True, kw_only=True):
     signals: list[list[Signals | None]]
     routed: list[int]
     quality: Any
+    people: Any
     cost: Any
     propensity: Any
 
@@ -56,6 +60,7 @@ class Rows(Record, frozen=True, kw_only=True):
         return Rows(
             **listed,
             quality=self.quality[:, chosen],
+            people=self.people[:, chosen],
             cost=self.cost[:, chosen],
             propensity=self.propensity[chosen],
         )
@@ -117,10 +122,10 @@ def read_rows(
         else:
             made.append(reading.row(outcome, split))
     listed: dict[str, Any] = {name: [row[name] for row in made] for name in LISTS}
-    quality = np.array([row["quality"] for row in made]).reshape(-1, len(policy.tiers)).T
-    cost = np.array([row["cost"] for row in made]).reshape(-1, len(policy.tiers)).T
-    drawn = np.array([row["propensity"] for row in made])
-    rows = Rows(**listed, quality=quality, cost=cost, propensity=drawn)
+    tables: dict[str, Any] = {
+        name: np.array([row[name] for row in made], dtype=float).reshape(-1, len(policy.tiers)).T for name in TABLES
+    }
+    rows = Rows(**listed, **tables, propensity=np.array([row["propensity"] for row in made]))
     return rows, [
         LeftOut(reason=reason, rows=len(ids), examples=ids[:EXAMPLES]) for reason, ids in sorted(left.items())
     ]
@@ -169,7 +174,7 @@ class _Reading:
             model = outcome.models.get(tier)
             if model is None:
                 return f"no answer of tier {tier}"
-            if model.quality is None:
+            if label_of(model) is None:
                 return f"no label of tier {tier}"
         if propensity(outcome, self._needed, self._policy.audit.salt) <= 0.0:
             return "labelled, but no coin drew it, so it stands for no other row (enforced traffic, not audited)"
@@ -178,12 +183,14 @@ class _Reading:
     def row(self, outcome: Outcome, split: str) -> dict[str, Any]:
         """The row's columns, by the names of ``Rows``."""
         outcome = charged(outcome, self._policy)
-        nan = float("nan")
         request = request_of(outcome)
         made = plan(request, self._enforced, EVERY_GATE, self._place(request))
         found = [outcome.models.get(tier) for tier in self._tiers]
-        quality = [nan if model is None or model.quality is None else model.quality for model in found]
-        cost = [nan if model is None or model.cost is None else model.cost for model in found]
+        columns = {
+            "quality": [None if model is None else label_of(model) for model in found],
+            "people": [None if model is None else word_of_people(model) for model in found],
+            "cost": [None if model is None else model.cost for model in found],
+        }
         signals: list[Signals | None] = []
         routed = self._routed(made.slice)
         for place, tier in enumerate(self._policy.tiers[:-1]):
@@ -203,8 +210,7 @@ class _Reading:
             "units": unit_of(outcome),
             "signals": signals,
             "routed": routed,
-            "quality": quality,
-            "cost": cost,
+            **columns,
             "propensity": propensity(outcome, self._needed, self._policy.audit.salt),
         }
 

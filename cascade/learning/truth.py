@@ -1,35 +1,83 @@
-"""What is known of the judge: a certificate is about verdicts, and this is about the truth behind them."""
+"""Whose word is it? A label is a judge's verdict; where people have judged too, what that says of the truth."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from cascade.exact import lower_limit, upper_limit
-from cascade.learning.rows import Rows
-from cascade.policy import Policy
-from cascade.types import Outcome, Verdict
+from cascade.learning import path as paths
+from cascade.policy import Target
+from cascade.types import ModelOutcome, Outcome, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 HUMAN = "human:"
 UNAUDITED = "judge not audited"
 SURE = 0.05
 
 
-def truth_of(rows: Rows, policy: Policy) -> str:
-    """How often the judge and a person disagree, on the rows that both have judged, in words.
+def label_of(model: ModelOutcome) -> float | None:
+    """The label that calibration learns from, in [0, 1].
 
-    Two exact one-sided 95 % limits: of answers that the judge let pass and a person does not, and of
-    answers that the judge refused and a person would have let pass.
+    The last verdict of a judge that is no person where there is one: labels of two judges are not
+    mixed, and what people say of the same answers is kept to audit the judge. Else what there is.
     """
-    passed = failed = wrong = harsh = 0
-    for outcome in rows.outcomes:
-        for tier in policy.tiers[:-1]:
-            pair = _pair(outcome, tier.name)
-            if pair is None:
-                continue
-            judged, person = pair
-            passed, failed = passed + judged.acceptable, failed + (not judged.acceptable)
-            wrong += judged.acceptable and not person.acceptable
-            harsh += not judged.acceptable and person.acceptable
+    judged = [verdict for verdict in model.verdicts if not verdict.judge.startswith(HUMAN)]
+    return _quality(judged[-1]) if judged else model.quality
+
+
+def word_of_people(model: ModelOutcome) -> float | None:
+    """The last person's verdict, in [0, 1]; None where nobody has judged."""
+    people = [verdict for verdict in model.verdicts if verdict.judge.startswith(HUMAN)]
+    return _quality(people[-1]) if people else None
+
+
+def _quality(verdict: Verdict) -> float:
+    return verdict.score if verdict.score is not None else float(verdict.acceptable)
+
+
+def at_odds(outcomes: Iterable[Outcome]) -> list[str]:
+    """For each judge that judged an answer more than once: how often it contradicted itself, in words."""
+    twice: Counter[str] = Counter()
+    torn: Counter[str] = Counter()
+    for model in (model for outcome in outcomes for model in outcome.models.values()):
+        said: dict[str, set[bool]] = {}
+        times = Counter(verdict.judge for verdict in model.verdicts)
+        for verdict in model.verdicts:
+            said.setdefault(verdict.judge, set()).add(verdict.acceptable)
+        twice.update(judge for judge, count in times.items() if count > 1)
+        torn.update(judge for judge, words in said.items() if len(words) > 1)
+    return [
+        f"judge {judge or 'without a name'} contradicts itself on {torn[judge]} of the {count} answers that it "
+        "judged more than once; its last word counts"
+        for judge, count in sorted(twice.items())
+        if torn[judge]
+    ]
+
+
+def truth_of(outcomes: list[Outcome], tiers: list[str]) -> str:
+    """How often judge and people disagree on the answers that both have judged, in words.
+
+    Exact one-sided 95 % limits: of answers that the judge let pass and a person does not, and of
+    those that the judge refused and a person would have let pass.
+    """
+    passed = failed = wrong = harsh = people_only = 0
+    for model in (outcome.models[tier] for outcome in outcomes for tier in tiers if tier in outcome.models):
+        person, judged = word_of_people(model), [v for v in model.verdicts if not v.judge.startswith(HUMAN)]
+        people_only += person is not None and not judged
+        if person is None or not judged:
+            continue
+        passed, failed = passed + judged[-1].acceptable, failed + (not judged[-1].acceptable)
+        wrong += judged[-1].acceptable and person < 0.5
+        harsh += not judged[-1].acceptable and person >= 0.5
     if not passed + failed:
-        return UNAUDITED
+        return "the verdicts are people's" if people_only else UNAUDITED
     return (
         f"audited by people: of {passed} answers that the judge accepted {wrong} are not acceptable "
         f"({lower_limit(wrong, passed, SURE):.1%} to {upper_limit(wrong, passed, SURE):.1%}), "
@@ -38,9 +86,24 @@ def truth_of(rows: Rows, policy: Policy) -> str:
     )
 
 
-def _pair(outcome: Outcome, tier: str) -> tuple[Verdict, Verdict] | None:
-    """The last word of a judge and of a person on the same answer."""
-    verdicts = outcome.models[tier].verdicts if tier in outcome.models else []
-    people = [verdict for verdict in verdicts if verdict.judge.startswith(HUMAN)]
-    judges = [verdict for verdict in verdicts if not verdict.judge.startswith(HUMAN)]
-    return (judges[-1], people[-1]) if people and judges else None
+def promised_of_truth(
+    line: Floats, start: int, chosen: int, scores: Floats, people: Floats, target: Target, delta: float
+) -> str:
+    """Does the same promise hold of the truth, by the rows that people have judged? In words.
+
+    The same path walked from the same start with people's verdicts in the judge's place: the chosen
+    threshold was found with the judge's, so a single test at it would be a test after the fact.
+    """
+    import numpy as np
+
+    known = np.isfinite(people if target.kind == "regret" else people[:-1]).all(axis=0)
+    if not known.any():
+        return ""
+    counts = paths.sweep(line[: chosen + 1], scores[:, known], people[:, known], target.kind)
+    reached = paths.walk(counts, start, target, delta)
+    found = counts[chosen]
+    seen = f"{int(known.sum())} rows judged by people, {found.bad} of {found.n} against it"
+    sure = f"{1 - delta:.0%} confidence"
+    if reached == chosen:
+        return f"the promise holds of the truth too, with {sure} ({seen})"
+    return f"of the truth it is not shown ({seen}; limit {found.bound(target, delta):.1%})"
