@@ -17,11 +17,10 @@ from msgspec.structs import replace
 
 from cascade.economics import CallCosts, break_even
 from cascade.evidence import BreakEven, PathPoint, Stratum
-from cascade.exact import lower_limit, upper_limit
+from cascade.exact import lower_limit, rows_with_power, upper_limit
 from cascade.intervals import proportion
 from cascade.learning.drawn import CERTIFY, FIT, SHARES, TEST
 from cascade.paired import paired_lower
-from cascade.plan import rows_with_power
 from cascade.policy import Policy
 from cascade.types import Record
 
