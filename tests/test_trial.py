@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cascade.asks import Call
 from cascade.economics import CallCosts
@@ -300,9 +301,7 @@ def test_a_folder_holds_one_trial(tmp_path: Path) -> None:
         Trial(setting(tmp_path, seed=1), questions(3), world(0.5))
     other = setting(tmp_path)
     tiers = [tier.model_copy(update={"model": f"other/{tier.name}"}) for tier in other.policy.tiers]
-    changed = type(other)(
-        policy=other.policy.model_copy(update={"tiers": tiers}), judge=other.judge, folder=other.folder
-    )
+    changed = replace(other, policy=other.policy.model_copy(update={"tiers": tiers}))
     with pytest.raises(ConfigError, match="other models"):
         Trial(changed, questions(3), world(0.5))
 
@@ -400,6 +399,8 @@ def test_it_does_not_pay_where_every_threshold_that_would_is_refuted() -> None:
     found = conclude([open_], None, rows, POLICY, COSTS)
     assert (found.word, found.labels) == ("cannot tell yet", 500)
     assert found.cost == pytest.approx(500 * COSTS.label)
+    unlucky = conclude([replace(open_, missing_labels=1)], None, rows, POLICY, COSTS)
+    assert unlucky.labels == 250, "a quarter of what there is, at the least"
 
 
 def test_a_promise_that_held_out_rows_contradict_is_no_matter_of_labels() -> None:

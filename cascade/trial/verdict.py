@@ -174,6 +174,7 @@ def _more(found: int | None, rows: dict[str, int], policy: Policy, costs: CallCo
     missing = min(counts, default=None)
     if missing is None:
         return _told_later("at these rates no affordable number of labels would tell", None, costs)
+    missing = max(missing, ceil(have * (STEP - 1)))  # a few rows more would only be another throw of the dice
     why = (
         f"nothing is certified and nothing is refuted; about {missing:,} more prompts to certify on would tell, and in "
         "proportion to them some to fit and some to check with"
