@@ -33,6 +33,7 @@ from cascade.cli.printing import failed
 from cascade.cli.promote import promote, rollback
 from cascade.cli.schema import schema
 from cascade.cli.selftest import selftest
+from cascade.cli.trial import trial
 
 
 class Commands(TyperGroup):
@@ -65,7 +66,7 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, list[Callable[..., None]]] = {
-    "Commands": [demo, plan, init, ask, judge, calibrate, check, promote, rollback],
+    "Commands": [demo, trial, plan, init, ask, judge, calibrate, check, promote, rollback],
     "Looking closer": [explain, diff, export, doctor, selftest, schema],
 }
 for _panel, _commands in PANELS.items():
