@@ -13,6 +13,7 @@ from cascade.learning import path as paths
 from cascade.learning.missing import labels_missing
 from cascade.learning.populations import Population
 from cascade.learning.rows import Rows
+from cascade.learning.threshold import LEAST_LAID_OUT, furthest, laid_out
 from cascade.learning.truth import promised_of_truth
 from cascade.lock import Certificate, Gate, HeldOut
 from cascade.paired import betting_log_pvalue, paired_lower
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-LEAST_LAID_OUT = 20
-"""Fit rows of a population that may lay out its path; with fewer, those of all populations do."""
-
-LOOSEST = {"right": (6.0, -6.0), "gain": (0.5, -1.0)}
-"""Ends of the path where there are no fit rows at all: the scale of the scores, whatever the data."""
 
 METHODS = {
     "error": "fixed sequence of exact binomial tests over one threshold path",
@@ -86,7 +81,7 @@ def issue(
     scores, quality = certify.within(population)
     line, starts = _layout(population, fit, test, scores.shape[1], terms)
     counts = paths.sweep(line, scores, quality, target.kind)
-    start, chosen, share = _walk(counts, starts, target, delta)
+    start, chosen, share = furthest(counts, starts, target, delta)
     stratum = Stratum(
         name=population.name,
         slices=population.slices,
@@ -163,34 +158,14 @@ def _contradiction(population: Population, held: HeldOut, target: Target) -> str
 
 
 def _layout(population: Population, fit: Scored, test: Scored, rows: int, terms: Terms) -> tuple[Floats, list[int]]:
-    """Candidate thresholds and where to start, from rows that the certificate does not count.
-
-    Where there are no fit rows the scores of held-out rows lay out the path, their labels unread, or
-    else a fixed grid does; then nothing says where to start, and three starts share delta.
-    """
+    """By the population's own fit rows, or where it has few by those of all populations."""
     import numpy as np
 
-    target, delta = terms.policy.target, population.delta
-    scores, quality = fit.within(population)
-    if scores.shape[1] < LEAST_LAID_OUT and len(fit.rows):
-        scores, quality = np.asarray(fit.scores), fit.rows.quality
-    line = paths.candidates(scores, rows, target, delta)
-    if len(line):
-        guesses = paths.sweep(line, scores, quality, target.kind)
-        return line, [paths.start_of(guesses, scores.shape[1], rows, target, delta)]
-    unread, _ = test.within(population)
-    line = paths.candidates(unread, rows, target, delta) if unread.shape[1] >= LEAST_LAID_OUT else line
-    if not len(line):
-        line = np.linspace(*LOOSEST["right" if terms.kind == "right" else "gain"], paths.CANDIDATES)
-    return line, sorted({0, len(line) // 3, 2 * len(line) // 3})
-
-
-def _walk(counts: list[paths.Counts], starts: list[int], target: Target, delta: float) -> tuple[int, int | None, float]:
-    """The start that reached furthest, where it got to, and the delta of its test."""
-    share = delta / len(starts)
-    reached = [(paths.walk(counts, start, target, share), start) for start in starts]
-    place, start = max(reached, key=lambda found: -1 if found[0] is None else found[0])
-    return start, place, share
+    labelled = fit.within(population)
+    if labelled[0].shape[1] < LEAST_LAID_OUT and len(fit.rows):
+        labelled = np.asarray(fit.scores), fit.rows.quality
+    scale = "right" if terms.kind == "right" else "gain"
+    return laid_out(labelled, rows, terms.policy.target, population.delta, scale, test.within(population)[0])
 
 
 def _gates(population: Population, scorers: list[Scorer], routed: list[Gate], threshold: float | None) -> list[Gate]:
