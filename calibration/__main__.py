@@ -1,8 +1,10 @@
-"""Refit the demo's lock from the committed recordings: ``python -m calibration [--check]``.
+"""This project's calibrations, redone: ``python -m calibration [--check]``, or for a file of your own.
 
-The same code as ``cascade calibrate``. With ``--check`` nothing is written: exit status 1 and the
-differences where the committed lock is not what the outcomes give (counts, gates and candidates
-equal, weights within 1e-6, since the last bits differ between processors).
+Without a file the demo's lock is fitted from the committed recordings, with its report. With
+``--check`` nothing is written: exit status 1 and the differences where the committed lock is not what
+the outcomes give (counts, places on the path, gates and candidates equal, weights within 1e-6, since
+the last bits differ between processors). With a file the rest of the line is that of
+``cascade calibrate``, which this then is.
 """
 
 from __future__ import annotations
@@ -11,21 +13,30 @@ import sys
 from pathlib import Path
 
 from cascade.difference import difference
-from cascade.learning.calibrate import calibrate
+from cascade.learning.account import account
+from cascade.learning.calibrate import Learned, learn
 from cascade.ledger import read_outcomes
 from cascade.lock import Lock, load_lock, lock_path, save_lock
 from cascade.policyfile import load_policy
+from cascade.promise import verdict
+from cascade.report import write
 
 ROOT = Path(__file__).parent.parent
 POLICY = ROOT / "policies" / "demo.toml"
 OUTCOMES = ROOT / "benchmarks" / "recordings" / "demo.jsonl.gz"
+REPORT = Path(__file__).parent / "reports" / "demo.html"
 JUDGE = "gold answers, matched by rule"
 TOLERANCE = 1e-6
 
 
+def relearned() -> Learned:
+    """What the committed outcomes give."""
+    return learn(read_outcomes(OUTCOMES), load_policy(POLICY), judge=JUDGE)
+
+
 def refit() -> Lock:
     """The lock that the committed outcomes give."""
-    return calibrate(read_outcomes(OUTCOMES), load_policy(POLICY), judge=JUDGE)
+    return relearned().lock
 
 
 def differences(committed: Lock | None, fresh: Lock) -> list[str]:
@@ -44,24 +55,24 @@ def differences(committed: Lock | None, fresh: Lock) -> list[str]:
     return lines
 
 
-def main() -> int:
-    """Write the lock, or check it."""
-    fresh = refit()
+def main(words: list[str]) -> int:
+    """Write lock and report, check the lock, or calibrate a user's file."""
+    if words and words != ["--check"]:
+        from cascade import cli
+
+        sys.argv = ["cascade", "calibrate", *words]
+        cli.main()
+    learned = relearned()
     target = lock_path(POLICY)
-    if "--check" not in sys.argv[1:]:
-        save_lock(target, fresh)
-        for certificate in fresh.certificates:
-            print(
-                f"{certificate.id}: {certificate.kind} <= {certificate.level} at confidence "
-                f"{certificate.confidence}, {certificate.bad} bad of {certificate.judged} judged"
-            )
-        for note in fresh.notes:
-            print(note)
+    if not words:
+        save_lock(target, learned.lock)
+        write(REPORT, account(learned, load_policy(POLICY)))
+        print(verdict(learned.lock))
         return 0
-    found = differences(load_lock(target), fresh)
+    found = differences(load_lock(target), learned.lock)
     print("\n".join(found) or "the committed lock is what the outcomes give")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,7 @@ does not survive the closing of one of its gates.
 from __future__ import annotations
 
 from cascade.confidence import Scorer, Scout
-from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity
+from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity, seal
 from cascade.neighbours import FAMILY, Nearby, Neighbours
 from cascade.policy import Policy
 from cascade.types import Record, Request
@@ -51,7 +51,7 @@ class Gates:
                 self._scouts = {scout.tier: scout for scout in lock.scouts}
             if FAMILY in policy.families:
                 self._unpack(lock.neighbours, embedder)
-            self._compile(policy, lock, closed)
+            self._compile(policy, lock, closed, embedder)
 
     def find(self, tier: str, slice_name: str, signal_set: str) -> OpenGate | None:
         """The open gate for a draft, the slice's own before the pooled one; None when closed."""
@@ -87,16 +87,16 @@ class Gates:
     def __len__(self) -> int:
         return len(self._open)
 
-    def _compile(self, policy: Policy, lock: Lock, closed: frozenset[str]) -> None:
+    def _compile(self, policy: Policy, lock: Lock, closed: frozenset[str], embedder: str | None) -> None:
         scorers = {scorer.id: scorer for scorer in lock.scorers}
         gates = {gate.id: gate for gate in lock.gates}
         for gate in gates.values():
             reason = _why_closed(gate, scorers, closed)
             if reason:
                 self.reasons[gate.id] = reason
-        now = identity(policy)
+        now = identity(policy, embedder)
         for certificate in lock.certificates:
-            void = self._why_void(certificate, policy, gates, now)
+            void = self._why_void(certificate, policy, gates, now) or _why_unsealed(certificate, gates, lock.scorers)
             if void:
                 self.reasons[certificate.id] = void
                 continue
@@ -132,6 +132,13 @@ class Gates:
 def _meant(gate: Gate, slice_name: str) -> bool:
     """A slice that no row of the certificate came from is not what the certificate speaks about."""
     return not gate.seen or slice_name in gate.seen
+
+
+def _why_unsealed(certificate: Certificate, gates: dict[str, Gate], scorers: list[Scorer]) -> str:
+    covered = [gates[name] for name in certificate.gates]
+    if certificate.seal and certificate.seal != seal(covered, scorers):
+        return "was issued for other thresholds or weights than the lock holds"
+    return ""
 
 
 def _why_closed(gate: Gate, scorers: dict[str, Scorer], closed: frozenset[str]) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from cascade.confidence import Scorer, Scout
 from cascade.errors import PolicyError
-from cascade.neighbours import Neighbours
+from cascade.neighbours import FAMILY, Neighbours
 from cascade.policy import Policy, Tier
 from cascade.types import Record
 
@@ -68,7 +68,8 @@ class Certificate(Record, frozen=True, kw_only=True):
     was the better one, ``bound`` the upper confidence limit that the test reached. ``start`` and
     ``chosen`` are places on the path of ``candidates`` thresholds. ``judge`` says whose verdicts they
     are, ``truth`` what is known of that judge, ``conflict`` that it judged its own kin.
-    ``identity`` maps each declared part to its digest.
+    ``identity`` maps each declared part to its digest, and ``seal`` is that of the gates it covers
+    with their scorers: a threshold or a weight that was changed afterwards voids it.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Certificate(Record, frozen=True, kw_only=True):
     held_out: HeldOut | None = None
     issued_at: str
     identity: dict[str, str] = {}
+    seal: str = ""
 
 
 class Lock(Record, frozen=True, kw_only=True):
@@ -161,8 +163,17 @@ def save_lock(path: Path, lock: Lock) -> None:
         raise
 
 
-def identity(policy: Policy) -> dict[str, str]:
+def seal(gates: list[Gate], scorers: list[Scorer]) -> str:
+    """Digest of these gates and of the scorers that they name."""
+    named = {gate.scorer for gate in gates}
+    return digest([sorted(gates, key=lambda gate: gate.id), [one for one in scorers if one.id in named]])
+
+
+def identity(policy: Policy, embedder: str | None = None) -> dict[str, str]:
     """What a certificate is bound to: a digest of each *declared* part. A change voids it.
+
+    ``embedder`` is the name of the one that serves; it counts where slices are told apart by examples
+    or a signal set reads neighbours.
 
     What a provider reports (``system_fingerprint``) is not in here: it takes several values across
     identical calls and is an early warning at most.
@@ -173,6 +184,8 @@ def identity(policy: Policy) -> dict[str, str]:
     shown["signals"].pop("cost")  # what a signal cost changes no answer
     parts["slices"] = digest([shown["slices"], shown["stakes"]])
     parts |= {name: digest(shown[name]) for name in ("checks", "signals", "preroute")}
+    if FAMILY in policy.families or any(declared.examples for declared in policy.slices.values()):
+        parts["embedder"] = embedder or "none"
     return parts
 
 

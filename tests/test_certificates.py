@@ -352,3 +352,15 @@ def test_no_labels_are_a_clear_message(rows: list[Outcome]) -> None:
 def test_a_set_that_no_row_has_is_named_beside_what_the_rows_have() -> None:
     with pytest.raises(ConfigError, match=r"the rows have: .*sure"):
         calibrate(outcomes(0), policy(signals={"sets": [["votes"]]}))
+
+
+def test_a_threshold_or_a_weight_that_was_changed_by_hand_voids_the_certificate() -> None:
+    made = policy()
+    lock = calibrate(outcomes(0), made, now=NOW)
+    assert Gates(made, lock).any_open("cheap", "a")
+    lowered = replace(lock, gates=[replace(gate, threshold=(gate.threshold or 0) - 0.5) for gate in lock.gates])
+    bent = replace(lock, scorers=[replace(s, weights=[w * 1.01 for w in s.weights]) for s in lock.scorers])
+    for edited in (lowered, bent):
+        gates = Gates(made, edited)
+        assert not gates.any_open("cheap", "a")
+        assert "other thresholds or weights" in gates.reasons[lock.certificates[0].id]

@@ -233,7 +233,7 @@ def _terms(
         conflict=conflict,
         shares={},
         issued_at=now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        identity=identity(policy),
+        identity=identity(policy, embedder.name if embedder is not None else None),
     )
 
 

@@ -15,7 +15,7 @@ from cascade.learning.populations import Population
 from cascade.learning.rows import Rows
 from cascade.learning.threshold import LEAST_LAID_OUT, furthest, laid_out
 from cascade.learning.truth import promised_of_truth
-from cascade.lock import Certificate, Gate, HeldOut
+from cascade.lock import Certificate, Gate, HeldOut, seal
 from cascade.paired import betting_log_pvalue, paired_lower
 from cascade.policy import Policy, Target
 from cascade.types import Record
@@ -104,11 +104,12 @@ def issue(
         refused = replace(stratum, refusal=_contradiction(population, held, target))
         return Issued(gates=gates, certificate=None, stratum=refused, contradicted=held)
     gates = _gates(population, scorers, routed, threshold)
-    covered = [gate.id for gate in gates if _open(gate, threshold)]
+    covered = [gate for gate in gates if _open(gate, threshold)]
     people = certify.rows.people[:, population.holds(certify.rows)]
     of_truth = promised_of_truth(line, start, chosen, scores, people, target, share)
     told = replace(terms, truth=f"{of_truth}; {terms.truth}" if of_truth else terms.truth)
-    certificate = _certificate(population, stratum, counts[chosen], covered, share, held, told)
+    found = _certificate(population, stratum, counts[chosen], [gate.id for gate in covered], share, held, told)
+    certificate = replace(found, seal=seal(covered, scorers))
     return Issued(gates=gates, certificate=certificate, stratum=stratum)
 
 
