@@ -58,6 +58,14 @@ def pairs(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def fitting(arguments: argparse.Namespace) -> None:
+    """Measure, write both files, print one of them."""
+    from benchmarks.fitting import report
+
+    made, page = report(arguments.rows, arguments.rounds, say)
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
 def main() -> None:
     """One subcommand a kind of benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
@@ -83,6 +91,11 @@ def main() -> None:
     asked.add_argument("--repetitions", type=int, default=200, help="draws from each population (default: 200)")
     asked.add_argument("--json", action="store_true", help="print pairs.json instead of the tables")
     asked.set_defaults(run=pairs)
+    asked = commands.add_parser("fitting", help="what fitting, threshold selection and reading a million rows cost")
+    asked.add_argument("--rows", type=int, default=1_000_000, help="default: 1,000,000")
+    asked.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
+    asked.add_argument("--json", action="store_true", help="print fitting.json instead of the table")
+    asked.set_defaults(run=fitting)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

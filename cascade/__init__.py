@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from cascade.learning.calibrate import calibrate, certify
     from cascade.policy import Policy, Target
+    from cascade.recheck import check
     from cascade.types import Decision, Draft, Outcome, Request, Verdict
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     **dict.fromkeys(["BudgetError", "CascadeError", "ConfigError", "PolicyError", "UpstreamError"], "errors"),
     **dict.fromkeys(["Policy", "Target"], "policy"),
     **dict.fromkeys(["calibrate", "certify"], "learning.calibrate"),
+    "check": "recheck",
     **dict.fromkeys(["Decision", "Draft", "Outcome", "Request", "Verdict"], "types"),
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "Verdict",
     "calibrate",
     "certify",
+    "check",
 ]
 
 

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from operator import mul
 from struct import pack, unpack
-from typing import Literal
+from typing import Any, Literal
 
 from cascade.types import Confidence, Record, Request, Signals
 
@@ -166,15 +166,14 @@ class Scorer(Record, frozen=True, kw_only=True):
 
     def standardised(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
         """The features, less their means, over their scales; None where one is missing."""
-        found: list[float] = []
-        for name, mean, scale in zip(self.features, self.means, self.scales, strict=True):
-            value = values.get(name)
-            if value is None:
-                value = derived(name, values, slice_name)
+        raw: list[Any] = list(map(values.get, self.features))
+        if None in raw:
+            for place, value in enumerate(raw):
                 if value is None:
-                    return None
-            found.append((value - mean) / scale)
-        return found
+                    raw[place] = derived(self.features[place], values, slice_name)
+            if None in raw:
+                return None
+        return [(value - mean) / scale for value, mean, scale in zip(raw, self.means, self.scales, strict=True)]
 
     def logodds(self, x: list[float]) -> float:
         """Raw log-odds that the draft is acceptable, from standardised features."""
@@ -193,12 +192,11 @@ class Scorer(Record, frozen=True, kw_only=True):
 def derived(name: str, values: Mapping[str, float], slice_name: str) -> float | None:
     """A feature made of signals and the slice, by its name; None where its signal is missing."""
     if name.startswith(SLICE_FEATURE):
-        place, crossed, signal = name.removeprefix(SLICE_FEATURE).partition(CROSSED)
-        here = 1.0 if place == slice_name else 0.0
-        if not crossed:
-            return here
+        if CROSSED not in name:
+            return 1.0 if name == SLICE_FEATURE + slice_name else 0.0
+        place, _, signal = name.removeprefix(SLICE_FEATURE).partition(CROSSED)
         value = values.get(signal) if signal in values else derived(signal, values, slice_name)
-        return None if value is None else here * value
+        return None if value is None else value * (place == slice_name)
     if name.startswith(LOGIT_FEATURE):
         value = values.get(name.removeprefix(LOGIT_FEATURE))
         return None if value is None else logit(value)
