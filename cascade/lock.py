@@ -28,7 +28,7 @@ ANY_SLICE = "*"
 class Gate(Record, frozen=True, kw_only=True):
     """One door: drafts of ``tier`` in ``slice`` with exactly ``signal_set``.
 
-    A draft passes when its score is at least ``threshold`` (log-odds); a None threshold is closed.
+    A draft passes when its score is at least ``threshold``; a None threshold is closed.
     A ``routed`` gate has no scorer and passes everything that the hard checks passed; ``standing``
     is its place on the path of thresholds. ``seen`` are the slices that took part in the certificate
     of a gate for any slice; another slice's drafts do not pass. Without any it is for all.

@@ -21,6 +21,9 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
+TierName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
+"""Recorded data sets name their tiers as hubs name models, with an owner and a slash."""
+
 AUDIT_FLOOR = 0.01
 """Least probability of a label: a row that could never be drawn can never be corrected for."""
 
@@ -102,7 +105,7 @@ class Tier(Model):
     with a larger budget after an answer that was empty and truncated, billed and silent.
     """
 
-    name: Name
+    name: TierName
     prompt: str | None = None
     prompts: dict[str, str] = {}
     logprobs: bool = True

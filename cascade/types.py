@@ -114,7 +114,7 @@ class Draft(Record, frozen=True, kw_only=True):
 class Confidence(Record, frozen=True, kw_only=True):
     """A calibrated probability that the draft is acceptable, and what it was made of.
 
-    ``score`` is the scorer's raw output (log-odds), which thresholds are compared with.
+    ``score`` is the scorer's raw output, which thresholds are compared with; see ``confidence.Scorer``.
     """
 
     probability: float

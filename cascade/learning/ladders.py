@@ -13,6 +13,10 @@ SURVEYED = 200
 """Rows that are looked at to see which signals a data set brings."""
 
 
+SHOWN = {"name", "model", "base_url", "api_key_env", "params", "price"}
+"""What a written tier says of itself."""
+
+
 def minimal_policy(
     name: str,
     tiers: Sequence[str],
@@ -43,39 +47,32 @@ def minimal_policy(
 
 def policy_toml(policy: Policy) -> str:
     """The policy as a short commented file that a person goes on with."""
+    import tomlkit
+
     target = policy.target
-    lines = [
-        "# Written once by cascade; yours to edit. Thresholds live in the lock beside it.",
-        f"name = {_quoted(policy.name)}",
-        "",
-        "[target]",
-        f"max_{target.kind} = {target.level!r}",
-        f"confidence = {target.confidence!r}",
-        *([f"over = {_quoted(target.over)}"] if target.over != "all" else []),
-        "",
-        "[signals]",
-        f"sets = {[sorted(families) for families in policy.signals.sets]!r}".replace("'", '"'),
-        *([f"cost = {_table(policy.signals.cost)}"] if policy.signals.cost else []),
-        "",
-        "[preroute]",
-        f"enabled = {str(policy.preroute.enabled).lower()}",
-        "",
-        "[cache]",
-        "enabled = false",
-    ]
+    page = tomlkit.document()
+    page.add(tomlkit.comment("Written once by cascade; yours to edit. Thresholds live in the lock beside it."))
+    page["name"] = policy.name
+    page["target"] = {f"max_{target.kind}": target.level, "confidence": target.confidence, "over": target.over}
+    page["signals"] = {"sets": policy.signals.sets, "cost": policy.signals.cost}
+    page["preroute"] = {"enabled": policy.preroute.enabled}
+    page["cache"] = {"enabled": policy.cache.enabled}
+    ladder = tomlkit.aot()
     for tier in policy.tiers:
-        lines += ["", "[[tiers]]", f"name = {_quoted(tier.name)}", f"model = {_quoted(tier.model)}"]
-        if tier.base_url:
-            lines.append(f"base_url = {_quoted(tier.base_url)}")
-        if tier.api_key_env:
-            lines.append(f"api_key_env = {_quoted(tier.api_key_env)}")
-        if tier.params:
-            lines.append(f"params = {_table(tier.params)}")
+        table = tomlkit.table()
+        shown = tier.model_dump(
+            exclude_none=True, include={"name", "model", "base_url", "api_key_env", "params", "price"}
+        )
+        for key, value in shown.items():
+            if value != {}:
+                inline = tomlkit.inline_table()
+                table[key] = inline.update(value) or inline if isinstance(value, dict) else value
         if tier.price is not None:
-            priced = f"price = {{ input = {tier.price.input!r}, output = {tier.price.output!r} }}"
-            free = tier.price.input == tier.price.output == 0.0
-            lines.append(f"{priced}  # dollars a million tokens{': write the real ones' if free else ''}")
-    return "\n".join(lines) + "\n"
+            free = "" if tier.price.input or tier.price.output else ": write the real ones"
+            table["price"].comment(f"dollars a million tokens{free}")
+        ladder.append(table)
+    page["tiers"] = ladder
+    return tomlkit.dumps(page)
 
 
 def families_of(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> list[str]:
@@ -98,21 +95,3 @@ def families_of(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> list[str]:
 
 def _unpriced(tier: str) -> dict[str, Any]:
     return {"model": tier, "price": {"input": 0.0, "output": 0.0}}
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _table(values: dict[str, Any]) -> str:
-    return (
-        "{ "
-        + ", ".join(f"{_quoted(k)} = {_quoted(v) if isinstance(v, str) else _plain(v)}" for k, v in values.items())
-        + " }"
-    )
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
