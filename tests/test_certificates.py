@@ -172,6 +172,8 @@ def test_a_judge_of_the_familys_own_is_refused_unless_allowed_and_then_it_is_wri
     assert not Gates(made, learned.lock).any_open("cheap", "a")
     allowed = learn(kin, made, now=NOW, allow_conflict=True)
     assert "same family" in allowed.lock.certificates[0].conflict
+    audited = with_judge(kin, "human:ada")
+    assert learn(audited, made, now=NOW).lock.certificates[0].judge == "llm:openai/gpt-5.5/general@ab12"
     other = learn(with_judge(outcomes(0), "llm:anthropic/claude-opus-4-7/general@cd34"), made, now=NOW)
     assert other.lock.certificates[0].conflict == ""
     assert other.lock.certificates[0].judge == "llm:anthropic/claude-opus-4-7/general@cd34"
@@ -188,6 +190,7 @@ def test_a_certificate_says_what_people_found_of_its_judge() -> None:
     ]  # fmt: skip
     (certificate,) = calibrate(lenient, policy(), now=NOW).certificates
     assert "not shown" in certificate.truth
+    assert certificate.judge == "llm:x/y"
     assert calibrate(outcomes(0), policy(), now=NOW).certificates[0].truth == "judge not audited"
 
 

@@ -35,7 +35,7 @@ from cascade.learning.scores import (
     standing,
     with_neighbours,
 )
-from cascade.learning.truth import at_odds, truth_of
+from cascade.learning.truth import at_odds, labeller_of, truth_of
 from cascade.lock import Lock, digest, identity
 from cascade.policy import Policy, Target
 from cascade.types import Outcome, Record
@@ -99,7 +99,7 @@ def learn(
     ]
     issued = _issue_all(made, Scored(rows=fit, scores=fit_scores), scored[0], scored[1], terms, blocked)
     return Learned(
-        lock=_assembled(made, issued, blocked, certify, policy),
+        lock=_assembled(made, issued, blocked),
         status=_status(issued, blocked),
         strata=[found.stratum for found in issued],
         contestants=contestants,
@@ -191,7 +191,7 @@ def _issue_all(made: Lock, fit: Scored, certify: Scored, test: Scored, terms: Te
     return found
 
 
-def _assembled(made: Lock, issued: list[Issued], blocked: str, certify: Rows, policy: Policy) -> Lock:
+def _assembled(made: Lock, issued: list[Issued], blocked: str) -> Lock:
     notes = [blocked] if blocked else [one.stratum.refusal for one in issued if one.stratum.refusal]
     certified = [one.certificate for one in issued if one.certificate is not None]
     gates = [gate if not blocked else replace(gate, threshold=None) for one in issued for gate in one.gates]
@@ -205,32 +205,36 @@ def _status(issued: list[Issued], blocked: str) -> Status:
 
 
 def _judges(rows: Rows, given: str) -> dict[str, int]:
-    """Who labelled the cheap tiers' answers, and how many rows each."""
+    """Whose labels these are, and on how many rows each."""
     names: Counter[str] = Counter()
     for outcome in rows.outcomes:
-        words = [model.verdicts[-1].judge for model in outcome.models.values() if model.verdicts]
-        names.update(set(words) or {given or RECORDED})
+        names.update({labeller_of(model) or given or RECORDED for model in outcome.models.values()})
     return dict(names.most_common())
+
+
+def _conflict(judges: dict[str, int], rows: Rows, policy: Policy) -> str:
+    """Why these labels cannot carry a certificate by themselves: nobody but the tiers' kin has judged."""
+    tiers = {family(tier.model) for tier in policy.tiers}
+    heard = {verdict.judge for row in rows.outcomes for model in row.models.values() for verdict in model.verdicts}
+    kin = [name for name in judges if family_of_judge(name) in tiers]
+    if len(kin) < len(judges) or any(family_of_judge(name) not in tiers for name in heard):
+        return ""
+    return (
+        f"every judge ({', '.join(kin)}) is of the same family as a tier that it judged: have a sample judged by "
+        "another family or a person, or allow the conflict, which the certificate then states"
+    )
 
 
 def _terms(
     made: Lock, policy: Policy, judges: dict[str, int], certify: Rows, now: str | None, embedder: Embedder | None
 ) -> Terms:
-    tiers = {family(tier.model) for tier in policy.tiers}
-    kin = [name for name in judges if family_of_judge(name) in tiers]
-    conflict = ""
-    if judges and len(kin) == len(judges):
-        conflict = (
-            f"every judge ({', '.join(kin)}) is of the same family as a tier that it judged: have a sample judged by "
-            "another family or a person, or allow the conflict, which the certificate then states"
-        )
     return Terms(
         policy=policy,
         kind="gain" if any(scorer.gain is not None for scorer in made.scorers) else "right",
         prefix=f"{policy.name}-{digest([made.outcomes, policy.model_dump(mode='json')])}",
         judge=", ".join(judges),
         truth=truth_of(certify.outcomes, [tier.name for tier in policy.tiers[:-1]]),
-        conflict=conflict,
+        conflict=_conflict(judges, certify, policy),
         shares={},
         issued_at=now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         identity=identity(policy, embedder.name if embedder is not None else None),

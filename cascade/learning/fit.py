@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from cascade.confidence import Calibrator, Gain, Price, Scorer, Trees
+from cascade.confidence import Gain, Price, Scorer, Trees
 from cascade.learning.features import Table
 from cascade.types import RIGHT, Record
 
@@ -204,6 +204,3 @@ def _exported(model: Any) -> Trees:
 def right_of(quality: Floats) -> NDArray[np.bool_]:
     """Which graded qualities count as right."""
     return quality >= RIGHT
-
-
-__all__ = ["Calibrator", "Fitted", "fit_gain", "fit_price", "fit_right", "fit_trees", "right_of"]

@@ -28,8 +28,20 @@ def label_of(model: ModelOutcome) -> float | None:
     The last verdict of a judge that is no person where there is one: labels of two judges are not
     mixed, and what people say of the same answers is kept to audit the judge. Else what there is.
     """
+    verdict = _label(model)
+    return model.quality if verdict is None else _quality(verdict)
+
+
+def labeller_of(model: ModelOutcome) -> str:
+    """Whose word ``label_of`` is; empty for labels that came with the data."""
+    verdict = _label(model)
+    return "" if verdict is None else verdict.judge
+
+
+def _label(model: ModelOutcome) -> Verdict | None:
     judged = [verdict for verdict in model.verdicts if not verdict.judge.startswith(HUMAN)]
-    return _quality(judged[-1]) if judged else model.quality
+    known = judged or model.verdicts
+    return known[-1] if known else None
 
 
 def word_of_people(model: ModelOutcome) -> float | None:
