@@ -123,7 +123,7 @@ def _noticed(plan: Plan) -> list[str]:
         alarm = next(a for a in alarms if a.rate == one)
         after = "later than was simulated" if alarm.median_days is None else f"after {in_days(alarm.median_days)}"
         said.append(f"a rise to {percent(one)} % {after}")
-    where = f" of slice {slowest}" if len(plan.promise.slices) > 1 else ""
+    where = f" of {slowest}" if len(plan.promise.slices) > 1 else ""
     every = f"auditing {percent(plan.traffic.audit)} % of the accepted answers{where}"
     return [f"By {every}, the alarm notices {' and '.join(said)} (medians)."]
 
