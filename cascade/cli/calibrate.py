@@ -9,7 +9,7 @@ import typer
 
 from cascade.cli.intake import Columns, OnlySignals, OnlyTiers, SliceBy, taken
 from cascade.cli.places import AsJson, PolicyFile, policy_file
-from cascade.cli.printing import emit, note, page, status
+from cascade.cli.printing import emit, note, show, status
 from cascade.errors import ConfigError
 from cascade.promise import verdict
 
@@ -122,10 +122,7 @@ def calibrate(  # noqa: PLR0913, PLR0917  every parameter is an option of the co
     else:
         from cascade.report import tables
 
-        console = page()
-        for table in tables(evidence):
-            console.print(table)
-            console.print()
+        show(tables(evidence))
         note(f"{target} is written" + (f", and {report}" if report is not None else ""))
     if learned.status != "certified":
         raise typer.Exit(1)

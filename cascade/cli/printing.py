@@ -47,6 +47,14 @@ def page() -> Console:
     return Console(width=None if known else WIDTH, highlight=False, soft_wrap=False)
 
 
+def show(parts: Iterable[Any]) -> None:
+    """Tables and texts on the page, an empty line after each."""
+    console = page()
+    for part in parts:
+        console.print(part)
+        console.print()
+
+
 def tracked(label: str) -> Callable[[Iterable[T]], Iterable[T]]:
     """Draws a bar on stderr while what is handed through is consumed; silent off a terminal."""
 

@@ -11,7 +11,7 @@ import typer
 from cascade.cli import trial_options as options
 from cascade.cli.intake import report
 from cascade.cli.places import AsJson
-from cascade.cli.printing import emit, note, page, status
+from cascade.cli.printing import emit, note, page, show, status
 from cascade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -220,8 +220,8 @@ def _draw(document: dict[str, Any], found: Concluded) -> None:
     console, evidence = page(), found.evidence
     for line in (document["verdict"], document["why"]):
         console.print(line, markup=False)
-    for renderable in tables(replace(evidence, headline="", notes=evidence.notes[1:])):
-        console.print(renderable)
+    console.print()
+    show(tables(replace(evidence, headline="", notes=evidence.notes[1:])))
     quote, cost = document["quote"], document["cost"]
     said = f"; quoted {quote.within:.4f}" if quote is not None else ""
     note(f"cost {cost['total']:.4f} USD{said}; {document['recorded']:,} of {document['prompts']:,} prompts recorded")
