@@ -238,6 +238,27 @@ def test_the_chance_of_a_label_is_the_audits_for_enforced_and_the_explorations_f
     assert propensity(judged_row, ["cheap"]) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("side", [True, False])
+def test_enforced_traffic_with_labels_on_one_side_of_the_gate_only_is_refused_by_name(side: bool) -> None:
+    """Accepted answers without the last tier's beside them, or rejected ones that nobody judged."""
+    call = [Step(kind="call", tier="cheap")]
+    made = []
+    for i, row in enumerate(outcomes(0)):
+        accepted = row.models["cheap"].signals["sure.value"] > 0.5
+        decision = Decision(
+            id=row.id, at=0.0, policy="p", mode="enforce", slice="a", served="accepted" if accepted else "escalated",
+            served_by="cheap" if accepted else "frontier", why="", audit_probability=1.0, steps=call,
+        )  # fmt: skip
+        labelled = replace(row, decision=decision)
+        bare = replace(labelled, models={t: replace(m, correct=None) for t, m in row.models.items()})
+        made.append((labelled if accepted == side else bare, labelled, i))
+    biased, left = read_rows([one for one, _, _ in made], policy())
+    assert len(biased) == 0
+    assert any("one side of the gate" in reason.reason for reason in left)
+    whole, _ = read_rows([both_ for _, both_, _ in made], policy())
+    assert len(whole) == len(made)
+
+
 def test_one_conversation_is_one_piece_of_evidence_and_never_on_both_sides() -> None:
     rows = outcomes(0)
     turns = [replace(r, id=f"{r.id}-{k}", conversation=r.id, split=None) for r in rows for k in range(3)]

@@ -6,7 +6,7 @@ found cannot. Certificates count only rows whose probability is known and not ze
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from cascade.decide import coin
 from cascade.types import ModelOutcome, Outcome
@@ -73,6 +73,31 @@ def _labelled(outcome: Outcome, model: ModelOutcome, salt: str) -> float:
     if decision is None or decision.mode == "observe":
         return 1.0
     return decision.audit_probability if coin(salt, "audit", outcome.id) < decision.audit_probability else 0.0
+
+
+ONE_SIDED = (
+    "enforced traffic of which only one side of the gate has its labels: of answers that were served and of answers "
+    "that were escalated, both have to be drawn"
+)
+
+
+def gated(outcome: Outcome, cheap: Collection[str]) -> bool:
+    """Did a gate decide what became of this row? Then what it let through is not where its labels may end."""
+    decision = outcome.decision
+    if decision is None or decision.mode != "enforce" or outcome.propensity is not None:
+        return False
+    return any(step.kind == "call" and step.tier in cheap for step in decision.steps)
+
+
+def one_sided(outcomes: Iterable[Outcome], cheap: Collection[str]) -> bool:
+    """Are all of these gated rows on the same side of the gate?
+
+    Then the other side's labels had probability zero, whatever each row says of its own: accepted
+    answers without the last tier's beside them, or rejected ones that nobody judged. A certificate
+    from what is left would speak of the wrong traffic.
+    """
+    sides = {outcome.decision.served_by in cheap for outcome in outcomes if outcome.decision is not None}
+    return len(sides) == 1
 
 
 def thinned(probabilities: Iterable[float], names: Iterable[str]) -> list[bool]:

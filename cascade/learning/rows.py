@@ -15,7 +15,7 @@ from cascade.errors import ConfigError
 from cascade.evidence import LeftOut
 from cascade.gates import Gates, OpenGate
 from cascade.intents import fit_intents
-from cascade.learning.drawn import propensity, splits_of, thinned, unit_of
+from cascade.learning.drawn import ONE_SIDED, gated, one_sided, propensity, splits_of, thinned, unit_of
 from cascade.learning.truth import label_of, word_of_people
 from cascade.lock import Certificate, Gate
 from cascade.policy import Policy
@@ -105,8 +105,8 @@ def read_rows(
     """The labelled rows, sorted by id, and what was left out of them, by reason.
 
     A row needs the label of every cheap tier, and for a regret target that of the last one. Rows that
-    no coin drew are left out by name. ``ConfigError`` where slices are told apart by examples and no
-    ``embedder`` is given.
+    no coin drew, or of which a gate let only one side be labelled, are left out by name.
+    ``ConfigError`` where slices are told apart by examples and no ``embedder`` is given.
     """
     import numpy as np
 
@@ -115,8 +115,12 @@ def read_rows(
     made: list[dict[str, Any]] = []
     # Sorted, so that neither folds nor digests depend on the order in which rows happen to come.
     ordered = sorted(outcomes, key=lambda row: row.id)
-    for outcome, split in zip(ordered, splits_of(ordered), strict=True):
-        reason = reading.refusal(outcome)
+    refusals = [reading.refusal(outcome) for outcome in ordered]
+    cheap = [tier.name for tier in policy.tiers[:-1]]
+    decided = {o.id for o, refusal in zip(ordered, refusals, strict=True) if not refusal and gated(o, cheap)}
+    biased = one_sided((o for o in ordered if o.id in decided), cheap)
+    for outcome, split, refusal in zip(ordered, splits_of(ordered), refusals, strict=True):
+        reason = ONE_SIDED if biased and outcome.id in decided else refusal
         if reason:
             left[reason].append(outcome.id)
         else:
