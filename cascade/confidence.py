@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from operator import mul
 from struct import pack, unpack
-from typing import Any, Literal
+from typing import Literal
 
 from cascade.types import Confidence, Record, Request, Signals
 
@@ -148,45 +148,53 @@ class Scorer(Record, frozen=True, kw_only=True):
 
         Nothing is imputed: a missing value is no evidence in either direction.
         """
-        x = self.standardised(signals.values, slice_name)
-        return None if x is None else self._score(x, signals.values)
+        found = self._scored(signals.values, slice_name)
+        return None if found is None else found[0]
 
     def confidence(self, signals: Signals, slice_name: str) -> Confidence | None:
         """Score and calibrated probability with where they came from; None as for ``score``."""
-        x = self.standardised(signals.values, slice_name)
-        score = None if x is None else self._score(x, signals.values)
-        if x is None or score is None:
+        found = self._scored(signals.values, slice_name)
+        if found is None:
             return None
         return Confidence(
-            probability=self.calibrator.probability(self.logodds(x)),
-            score=score,
+            probability=self.calibrator.probability(found[1]),
+            score=found[0],
             signal_set=self.signal_set,
             scorer=self.id,
         )
 
     def standardised(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
         """The features, less their means, over their scales; None where one is missing."""
-        raw: list[Any] = list(map(values.get, self.features))
-        if None in raw:
-            for place, value in enumerate(raw):
-                if value is None:
-                    raw[place] = derived(self.features[place], values, slice_name)
-            if None in raw:
+        found: list[float] = []
+        for name, mean, scale in zip(self.features, self.means, self.scales, strict=True):
+            value = values.get(name)
+            if value is None and (value := derived(name, values, slice_name)) is None:
                 return None
-        return [(value - mean) / scale for value, mean, scale in zip(raw, self.means, self.scales, strict=True)]
+            found.append((value - mean) / scale)
+        return found
 
-    def logodds(self, x: list[float]) -> float:
-        """Raw log-odds that the draft is acceptable, from standardised features."""
-        return self.intercept + dot(self.weights, x) if self.trees is None else self.trees.logodds(x)
-
-    def _score(self, x: list[float], values: Mapping[str, float]) -> float | None:
-        found = self.logodds(x) if self.gain is None else self.gain.expected(x)
+    def _scored(self, values: Mapping[str, float], slice_name: str) -> tuple[float, float] | None:
+        """Score and raw log-odds. The plain regression is one loop: it is what most requests wait for."""
+        if self.gain is None and self.trees is None:
+            logodds = self.intercept
+            for name, mean, scale, weight in zip(self.features, self.means, self.scales, self.weights, strict=True):
+                value = values.get(name)
+                if value is None and (value := derived(name, values, slice_name)) is None:
+                    return None
+                logodds += weight * (value - mean) / scale
+            score = logodds
+        else:
+            x = self.standardised(values, slice_name)
+            if x is None:
+                return None
+            logodds = self.intercept + dot(self.weights, x) if self.trees is None else self.trees.logodds(x)
+            score = logodds if self.gain is None else self.gain.expected(x)
         if self.price is not None:
             price = self.price.predicted(values)
             if price is None:
                 return None
-            found /= price
-        return found if math.isfinite(found) else None
+            score /= price
+        return (score, logodds) if math.isfinite(score) else None
 
 
 def derived(name: str, values: Mapping[str, float], slice_name: str) -> float | None:
