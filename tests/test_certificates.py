@@ -342,6 +342,14 @@ def test_graded_scores_are_certified_by_betting() -> None:
     (certificate,) = calibrate(graded, policy({"max_regret": 0.1}), now=NOW).certificates
     assert certificate.method.startswith("fixed sequence of betting tests")
     assert certificate.bound <= 0.1
+    assert certificate.held_out is not None
+    assert certificate.held_out.low < certificate.held_out.risk < 0.1
+    worse = [
+        replace(row, models=row.models | {"cheap": replace(row.models["cheap"], score=0.05)})
+        if row.split == "test" else row
+        for row in graded
+    ]  # fmt: skip
+    assert learn(worse, policy({"max_regret": 0.1}), now=NOW).status == "contradicted"
 
 
 def test_every_certified_threshold_lies_within_what_was_scored() -> None:

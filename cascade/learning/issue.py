@@ -16,7 +16,7 @@ from cascade.learning.rows import Rows
 from cascade.learning.threshold import LEAST_LAID_OUT, furthest, laid_out
 from cascade.learning.truth import promised_of_truth
 from cascade.lock import Certificate, Gate, HeldOut, seal
-from cascade.paired import betting_log_pvalue, paired_lower
+from cascade.paired import mean_upper, paired_lower
 from cascade.policy import Policy, Target
 from cascade.types import Record
 
@@ -200,18 +200,10 @@ def _held_out(population: Population, test: Scored, threshold: float, target: Ta
     if target.kind == "error":
         low = lower_limit(found.bad, found.n, delta)
     elif found.losses is not None:
-        # "At most the level" is rejected where betting that the mean is higher has won.
-        low = target.level if _beyond(found, target.level, delta) else -1.0
-        low += 1e-9 * (low > 0)
+        low = -mean_upper(-found.losses, delta)
     else:
         low = paired_lower(found.bad, found.better, found.n, delta)
     return HeldOut(n=found.n, bad=found.bad, better=found.better, risk=found.risk(target.kind), low=low)
-
-
-def _beyond(found: paths.Counts, level: float, delta: float) -> bool:
-    from math import log
-
-    return betting_log_pvalue(-found.losses, -level) <= log(delta)
 
 
 def _refusal(population: Population, target: Target, delta: float, missing: int | None) -> str:
