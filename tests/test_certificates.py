@@ -87,6 +87,7 @@ def test_a_small_slice_is_closed_or_stands_under_the_pooled_promise_only(small: 
     assert covered["a"] is not None
     if small == "closed":
         assert not gates.any_open("cheap", "b")
+        assert any(note.startswith("b: closed") for note in lock.notes)
     else:
         pooled = [gate for gate in lock.gates if gate.slice == "*"]
         assert pooled[0].seen == ["b", "c"]
@@ -145,6 +146,30 @@ def test_each_signal_set_of_one_cheap_tier_has_a_promise_of_its_own() -> None:
     }
     assert sum(c.judged for c in lock.certificates) == 3000
     assert all(c.shares == {"signal sets": 2} for c in lock.certificates)
+
+
+def test_routed_slices_do_not_make_room_for_the_errors_of_two_signal_sets() -> None:
+    """With a promise for each set they are a population of their own: every row is counted once."""
+    rows = outcomes(0, (1200, 3000, 300), slices=("easy", "open"))
+    mixed = [
+        replace(row, models=row.models | {"cheap": replace(
+            row.models["cheap"],
+            correct=1 if row.slice == "easy" and i % 40 else row.models["cheap"].correct,
+            completion_tokens=None if i % 3 == 0 else 9,
+        )})
+        for i, row in enumerate(rows)
+    ]  # fmt: skip
+    made = policy(
+        {"max_error": 0.1}, slices={"easy": {"route": "cheap"}, "open": {}},
+        signals={"sets": [["size", "sure"], ["sure"]]},
+    )  # fmt: skip
+    lock = calibrate(mixed, made, now=NOW)
+    assert sum(c.judged for c in lock.certificates) == 3000
+    covered = [gate for c in lock.certificates for gate in c.gates]
+    assert sorted(covered) == sorted(set(covered))
+    assert [gate.id for gate in lock.gates].count("cheap/easy/routed") == 1
+    found = served([row for row in mixed if row.split == "certify"], made, lock)
+    assert found["routed"] + found["accepted"] == sum(c.accepted for c in lock.certificates)
 
 
 def test_rows_of_the_held_out_part_can_contradict_and_then_nothing_is_certified() -> None:

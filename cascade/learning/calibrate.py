@@ -97,9 +97,9 @@ def learn(
         Scored(rows=some, scores=scores_of(some, made.scorers, made.scouts, made.gates, policy))
         for some in (certify, test)
     ]
-    issued = _issue_all(made, Scored(rows=fit, scores=fit_scores), scored[0], scored[1], terms, blocked)
+    issued, closed = _issue_all(made, Scored(rows=fit, scores=fit_scores), scored[0], scored[1], terms, blocked)
     return Learned(
-        lock=_assembled(made, issued, blocked),
+        lock=_assembled(made, issued, blocked, closed),
         status=_status(issued, blocked),
         strata=[found.stratum for found in issued],
         contestants=contestants,
@@ -173,8 +173,13 @@ def _scorers(
     return made, standing(scores, fit, gates, policy), contestants, refused
 
 
-def _issue_all(made: Lock, fit: Scored, certify: Scored, test: Scored, terms: Terms, blocked: str) -> list[Issued]:
-    """Every population's certificate. Thinned, so that the rows are an even draw for exact tests."""
+def _issue_all(
+    made: Lock, fit: Scored, certify: Scored, test: Scored, terms: Terms, blocked: str
+) -> tuple[list[Issued], list[str]]:
+    """Every population's certificate, and what is said of slices too small for one.
+
+    Thinned, so that the rows are an even draw for exact tests.
+    """
     import numpy as np
 
     kept = []
@@ -186,13 +191,17 @@ def _issue_all(made: Lock, fit: Scored, certify: Scored, test: Scored, terms: Te
     shared = replace(terms, shares=division.shares)
     laid, judged, unseen = kept
     found = [issue(p, made.scorers, made.gates, laid, judged, unseen, shared) for p in division.populations]
+    closed = [
+        f"{name}: closed, its certification rows are too few for any promise of its own: {missing} more at the least"
+        for name, missing in division.closed.items()
+    ]
     if blocked:
-        return [replace(one, certificate=None, stratum=replace(one.stratum, refusal=blocked)) for one in found]
-    return found
+        found = [replace(one, certificate=None, stratum=replace(one.stratum, refusal=blocked)) for one in found]
+    return found, closed
 
 
-def _assembled(made: Lock, issued: list[Issued], blocked: str) -> Lock:
-    notes = [blocked] if blocked else [one.stratum.refusal for one in issued if one.stratum.refusal]
+def _assembled(made: Lock, issued: list[Issued], blocked: str, closed: list[str]) -> Lock:
+    notes = [blocked] if blocked else [*(one.stratum.refusal for one in issued if one.stratum.refusal), *closed]
     certified = [one.certificate for one in issued if one.certificate is not None]
     gates = [gate if not blocked else replace(gate, threshold=None) for one in issued for gate in one.gates]
     return replace(made, gates=gates, certificates=certified, notes=notes)

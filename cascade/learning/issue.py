@@ -184,6 +184,8 @@ def _gates(population: Population, scorers: list[Scorer], routed: list[Gate], th
         for scorer in scorers
         if scorer.signal_set in population.signal_sets
     ]
+    if population.alone and population.signal_sets:
+        return made
     return made + [gate for gate in routed if gate.slice in population.slices]
 
 
@@ -223,5 +225,6 @@ def _refusal(population: Population, target: Target, delta: float, missing: int 
 def _population(population: Population, kind: str) -> str:
     who = "all requests" if population.gate_slice == "*" else f"requests of {population.gate_slice}"
     of = f" ({', '.join(population.slices)})" if population.gate_slice == "*" and len(population.slices) > 1 else ""
-    with_ = f" whose draft has {' or '.join(population.signal_sets)}" if population.alone else ""
+    sets = " or ".join(population.signal_sets)
+    with_ = (f" whose draft has {sets}" if sets else " of routed slices") if population.alone else ""
     return f"{who}{of}{with_}" if kind == "regret" else f"{who}{of}{with_}, served without the last tier"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from cascade.exact import least_rows
 from cascade.learning.rows import Rows
 from cascade.lock import ANY_SLICE, Certificate, Lock
@@ -20,7 +22,8 @@ class Population(Record, frozen=True, kw_only=True):
     """Requests of these ``slices`` (``*``: of any) whose draft has one of these signal sets: disjoint from all others.
 
     ``gate_slice`` is how its gates are filed: a slice's own name, or any slice. ``delta`` is its share
-    of the error budget.
+    of the error budget. ``alone`` with no signal set are the requests of routed slices: were they part
+    of each set's population, their few errors would make room for the errors of both.
     """
 
     name: str
@@ -37,7 +40,8 @@ class Population(Record, frozen=True, kw_only=True):
         found = np.isin(np.array(rows.slices, dtype=object), self.slices) | (ANY_SLICE in self.slices)
         if self.alone:
             names = [row[0].set_name if row[0] is not None else "" for row in rows.signals]
-            found &= np.isin(np.array(names, dtype=object), self.signal_sets) | (np.array(rows.routed) >= 0)
+            routed = np.array(rows.routed, dtype=int) != -1
+            found &= np.isin(np.array(names, dtype=object), self.signal_sets) if self.signal_sets else routed
         return found
 
 
@@ -93,19 +97,23 @@ def divide(rows: Rows, sets: list[str], policy: Policy) -> Division:
     groups = [(name, name, [name]) for name in own]
     if rest:
         groups.append(("small slices together" if own or target.over != "all" else "all", ANY_SLICE, rest))
-    shares = {"refits a year": target.refits, "slices": len(groups) or 1, "signal sets": per_set}
-    delta = whole / (max(len(groups), 1) * per_set)
-    chosen = [[name] for name in sets] if alone else [sets]
-    made = [
+    chosen = [*([name] for name in sets), []] if alone else [sets]
+    drafts = [
         Population(
-            name=f"{name}, {'+'.join(some)}" if alone else name,
+            name=f"{name}, {'+'.join(some) or 'routed'}" if alone else name,
             gate_slice=filed,
             slices=slices,
             signal_sets=some,
-            delta=delta,
+            delta=whole,
             alone=alone,
         )
         for name, filed, slices in groups
         for some in chosen
     ]
-    return Division(populations=made, closed=closed, shares={k: v for k, v in shares.items() if v > 1})
+    made = [population for population in drafts if not alone or population.holds(rows).any()]
+    parts = {"refits a year": target.refits, "slices": len(groups), "signal sets": len(made) // max(len(groups), 1)}
+    shares = {k: v for k, v in parts.items() if v > 1}
+    if len(groups) * parts["signal sets"] != len(made):  # not every slice has every set
+        shares = {"refits a year": target.refits, "populations": len(made)}
+    delta = whole / max(len(made), 1)
+    return Division(populations=[replace(one, delta=delta) for one in made], closed=closed, shares=shares)
