@@ -60,6 +60,10 @@ def text_of(message: Message) -> str:
     return "\n".join(p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
 
 
+CACHE = "cache"
+"""Name of the cache wherever the tiers' names stand: as an outcome's model, a gate's tier, who served."""
+
+
 class CheckResult(Record, frozen=True, kw_only=True):
     """Three-valued outcome of one hard check; ``abstain`` means that it could not tell."""
 
@@ -129,6 +133,9 @@ class Hit(Record, frozen=True, kw_only=True):
     ``confidence`` and ``certificate`` are those under which the answer was accepted when it was
     stored; both are None for an answer of the last tier. ``age`` is in seconds. ``shared`` says
     that it was not stored yet: an identical request under way answered both.
+
+    Of a semantic hit ``question`` is the stored one, ``passed`` how many audits the entry has stood,
+    and ``vectors`` the asked and the stored question's, unit length, shape (2, d); they stay in memory.
     """
 
     key: str
@@ -140,6 +147,9 @@ class Hit(Record, frozen=True, kw_only=True):
     confidence: Confidence | None = None
     certificate: str | None = None
     shared: bool = False
+    question: str = ""
+    passed: int = 0
+    vectors: Any = None
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -230,13 +240,16 @@ RIGHT = 0.5
 
 
 class ModelOutcome(Record, frozen=True, kw_only=True):
-    """What is known of one tier's answer to one request.
+    """What is known of one tier's answer to one request, or of the stored answer that was nearest.
 
     ``correct`` (0 or 1) and ``score`` are what recorded data sets bring; ``verdicts`` are what
     judges of this project say. ``latency_ms`` is in milliseconds, as such data sets have it.
+    Of a stored answer ``question`` is the one that it was given to, and ``entry`` the entry's key.
     """
 
     answer: str | None = None
+    question: str | None = None
+    entry: str | None = None
     correct: int | None = None
     score: float | None = None
     verdicts: list[Verdict] = []
