@@ -13,9 +13,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from cascade.gates import ROUTED, Gates
 from cascade.policy import Fallback, Policy, Slice, Tier, When
-from cascade.types import CheckResult, Confidence, Draft, Hit, Mode, Record, Request, Served, Signals
+from cascade.types import CACHE, CheckResult, Confidence, Draft, Hit, Mode, Record, Request, Served, Signals
 
 LESSER = ("refusal", "truncated")
 """Failed checks of the last tier that leave an answer the caller would have had without us.
@@ -39,6 +41,7 @@ class Plan(Record, frozen=True, kw_only=True):
     """What may happen to one request, fixed before the first call.
 
     ``tiers`` are tried in this order and the last of them is always the policy's last tier.
+    ``semantic`` says whether the answer to the nearest stored question may be served before them.
     ``shadows`` are asked off the caller's path with ``explore_probability``
     (the coin has already been thrown).
     """
@@ -47,6 +50,7 @@ class Plan(Record, frozen=True, kw_only=True):
     mode: Mode
     tiers: list[Tier]
     why: str
+    semantic: bool = False
     routed: bool = False
     shadows: list[Tier] = []
     explore_probability: float = 0.0
@@ -87,7 +91,8 @@ def plan(request: Request, policy: Policy, gates: Gates, name: str) -> Plan:
     """Which tiers this request of slice ``name`` may be answered by.
 
     In this order: missing context, an unknown slice, observe mode, a routed slice, and last the
-    cascade, in which a tier is skipped that has no open gate or that the stakes forbid.
+    cascade, in which a tier is skipped that has no open gate or that the stakes forbid. Only there,
+    and where no stakes ask for a tier, may the answer to a question that is merely near be served.
     """
     mode = effective_mode(request, policy)
     declared = policy.slices.get(name)
@@ -114,26 +119,34 @@ def plan(request: Request, policy: Policy, gates: Gates, name: str) -> Plan:
     asked = [tier for tier in opened if not gates.hopeless(tier.name, name, request)]
     closed = [tier for tier in cheap if tier not in asked]
     why = "cascade" if asked else "pre-routed: a draft would hardly be accepted" if opened else "no open gate"
-    made = Plan(slice=name, mode=mode, tiers=[*asked, policy.last], why=why, flags=flags)
+    near = least is None and gates.any_open(CACHE, name)
+    made = Plan(slice=name, mode=mode, tiers=[*asked, policy.last], why=why, semantic=near, flags=flags)
     return _with_shadows(request, policy, made, closed, policy.explore.rate)
 
 
-def rule(request: Request, made: Plan, tier: Tier, checks: list[CheckResult], signals: Signals, gates: Gates) -> Ruling:
-    """May the draft with these checks and signals be served? Hard checks first, then the gate of its signal set."""
-    last = tier is made.tiers[-1]
-    served: Served = "escalated" if last else "accepted"
+def rule(
+    request: Request, made: Plan, source: str, checks: list[CheckResult], signals: Signals, gates: Gates
+) -> Ruling:
+    """May this source's draft with these checks and signals be served?
+
+    Hard checks first, then the gate of its signal set. ``source`` is a tier's name, or the cache.
+    """
+    last = source == made.tiers[-1].name
+    served: Served = "escalated" if last else "cached" if source == CACHE else "accepted"
     failed = held_against(checks, request, last)
     if failed:
         why = f"check {failed[0].name} failed: {failed[0].detail}".rstrip(": ")
         return Ruling(serve=False, served=served, why=why, lesser=not ruled_out(checks, request, last))
     if last:
         return Ruling(serve=True, served=served, why=made.why)
+    if source == CACHE and not made.semantic:
+        return Ruling(serve=False, served=served, why="nothing that is merely near may be served here")
     key = ROUTED if made.routed else signals.set_name
-    found = gates.find(tier.name, made.slice, key)
+    found = gates.find(source, made.slice, key)
     if found is None:
         return Ruling(serve=False, served=served, why=f"no open gate for signal set {key!r}")
     if found.scorer is None:
-        why = f"routed to {tier.name}"
+        why = f"routed to {source}"
         return Ruling(serve=True, served="routed", why=why, certificate=found.certificate.id)
     confidence = found.scorer.confidence(signals, made.slice)
     threshold = found.gate.threshold
@@ -151,11 +164,11 @@ def rule(request: Request, made: Plan, tier: Tier, checks: list[CheckResult], si
 
 
 def serves(hit: Hit, made: Plan, policy: Policy, gates: Gates) -> bool:
-    """May this stored answer be served?
+    """May this exact hit be served?
 
-    An exact hit repeats a decision, so it stands under that decision's certificate: the last
-    tier's answer needs none, an accepted draft's must still be in force. A semantic hit is a
-    decision of its own, and there is no certificate for one here.
+    It repeats a decision, so it stands under that decision's certificate: the last tier's answer
+    needs none, an accepted draft's must still be in force. A semantic hit is a decision of its own;
+    ``rule`` is for that one.
     """
     if hit.kind != "exact" or hit.draft.tier not in [tier.name for tier in made.tiers]:
         return False
@@ -274,17 +287,14 @@ def _routed(
     )
 
 
+def all_aside(made: Plan, policy: Policy, request: Request) -> Plan:
+    """The same plan for a request that a near question's answer serves: all its tiers are then shadows."""
+    return _with_shadows(request, policy, replace(made, shadows=[]), list(made.tiers), policy.explore.rate)
+
+
 def _with_shadows(request: Request, policy: Policy, made: Plan, closed: list[Tier], rate: float) -> Plan:
     """The same plan with closed tiers asked in the shadow, if the coin says so."""
     if not closed:
         return made
     drawn = coin(policy.audit.salt, "explore", request.id) < rate
-    return Plan(
-        slice=made.slice,
-        mode=made.mode,
-        tiers=made.tiers,
-        why=made.why,
-        shadows=closed if drawn else [],
-        explore_probability=rate,
-        flags=made.flags,
-    )
+    return replace(made, shadows=closed if drawn else [], explore_probability=rate)

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from cascade import background
 from cascade.asks import Spawn, Transport, UserSignal
-from cascade.cache import Cache
+from cascade.cache.opening import cache_of
 from cascade.checks import CommandCheck, UserCheck
 from cascade.drivers import drive, drive_stream, drive_sync
 from cascade.embedding import Embedder, WordLlamaEmbedder
@@ -27,7 +27,7 @@ from cascade.ledger import Ledger
 from cascade.lock import Lock, load_lock, lock_path
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.parts import Parts
-from cascade.policy import Policy, metadata_read, nearest, store_folder
+from cascade.policy import Policy, nearest, store_folder
 from cascade.policyfile import load_policy
 from cascade.replies import reply
 from cascade.run import Rules, Run
@@ -78,7 +78,7 @@ class Cascade:
         self._shadows = Shadows(policy)
         self.parts = Parts(
             transport=transport or Transports(),
-            cache=_cache(policy, ladder, None if folder == IN_MEMORY else folder),
+            cache=cache_of(policy, ladder, None if folder == IN_MEMORY else folder),
             ledger=self.ledger,
             checks=_checks(policy, checks or {}),
             signals=_signals(policy, signals or {}),
@@ -274,24 +274,6 @@ def _refuse_odd_messages(messages: Any) -> None:
             "messages must be a list of at least one {'role': ..., 'content': ...}, as for OpenAI; "
             f"got {type(messages).__name__}"
         )
-
-
-def _cache(policy: Policy, ladder: Ladder, folder: Path | None) -> Cache | None:
-    wanted = policy.cache
-    if not wanted.enabled:
-        return None
-    # A tier that fixes its own temperature overrides the caller's silence about it.
-    coldest = [tier.params.get("temperature", 1.0) for tier in policy.tiers]
-    return Cache(
-        identity=ladder.identity,
-        folder=folder,
-        ttl=wanted.ttl,
-        size_limit=int(wanted.size_limit_mb * 2**20),
-        max_temperature=wanted.max_temperature,
-        default_temperature=max(coldest),
-        tools_cacheable=wanted.tools,
-        metadata=metadata_read(policy),
-    )
 
 
 def packaged_embedder(policy: Policy) -> Embedder | None:

@@ -82,7 +82,8 @@ class Reliability(Record, frozen=True, kw_only=True):
 class Contestant(Record, frozen=True, kw_only=True):
     """One scorer that was tried for a tier and a signal set, all figures out of fold on the fit rows.
 
-    ``log_loss`` of its probability, ``value`` the predicted saving that it would certify.
+    ``log_loss`` of its probability, ``value`` the predicted saving that it would certify. Lines of tier
+    ``all together`` are of all sources under one threshold; they have no log-loss and no AUROC (NaN).
     """
 
     tier: str

@@ -14,16 +14,15 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-from cascade.asks import Ask, Check, Deliver, Embed, Flow, Go, Keep, Lookup, Measure, Prefix, Spawn, Wait
+from cascade.asks import Ask, Check, Deliver, Embed, Flow, Go, Keep, Lookup, Prefix, Spawn, Wait
 from cascade.checks import built_in, silent_failure
 from cascade.decide import UNPLACED, Choice, Ruling, rule, ruled_out, serves, usable
 from cascade.errors import Cancelled, CascadeError, UpstreamError
-from cascade.neighbours import FAMILY as NEIGHBOURS
-from cascade.paid import paid
 from cascade.policy import Model, Tier
 from cascade.run import Run
-from cascade.signals import NO_SIGNALS, extend, narrowed, of_draft
-from cascade.types import Answer, CheckResult, Draft, Entry, Hit, Served, Signals, Step
+from cascade.sensing import likeness, sense
+from cascade.signals import NO_SIGNALS, narrowed
+from cascade.types import CACHE, Answer, CheckResult, Draft, Entry, Hit, Served, Signals, Step
 
 T = TypeVar("T")
 Part = Generator[Ask, Any, T]
@@ -42,12 +41,13 @@ def answer(run: Run) -> Flow:
 def recall(run: Run) -> Part[Choice | None]:
     """A stored answer that may be served; settles the request's slice on the way."""
     hit: Hit | None = yield Lookup(request=run.request, patience=run.patience())
-    if run.plan.slice == UNPLACED:  # an exact hit brings its slice along, and nothing is embedded for it
-        run.place(hit.slice if hit is not None else (yield Embed(text=run.request.question)))
+    if run.plan.slice == UNPLACED:
+        run.place((yield from whereabouts(run, hit)))
+    if hit is not None and hit.kind == "semantic":
+        return (yield from resemble(run, hit))
     if hit is None or not serves(hit, run.plan, run.rules.policy, run.rules.gates):
         return None
-    # What the answer cost when it was made is not a cost of this request.
-    run.note(Step(kind="lookup", outcome=hit.kind, tier=hit.draft.tier))
+    run.found_exact(hit)
     ruling = Ruling(
         serve=True,
         served="cached",
@@ -55,14 +55,30 @@ def recall(run: Run) -> Part[Choice | None]:
         confidence=hit.confidence,
         certificate=hit.certificate,
     )
-    return Choice("cache", "cached", hit.draft, ruling)
+    return Choice(CACHE, "cached", hit.draft, ruling)
+
+
+def whereabouts(run: Run, hit: Hit | None) -> Part[Any]:
+    """What tells the slice: the stored answer's own, or the question's vector, which the look-up may have."""
+    if hit is not None and hit.kind == "exact":
+        return hit.slice
+    if hit is not None and hit.vectors is not None:
+        return hit.vectors[0]
+    return (yield Embed(text=run.request.question))
+
+
+def resemble(run: Run, hit: Hit) -> Part[Choice | None]:
+    """The answer to the nearest stored question: a draft like any other, under the cache's own gate."""
+    ruling = yield from gate(run, CACHE, hit.draft, likeness(run, hit))
+    run.found_near(hit, served=ruling.serve)
+    return Choice(CACHE, "cached", hit.draft, ruling) if ruling.serve else None
 
 
 def climb(run: Run) -> Part[Choice]:
     """Tier after tier until a draft may be served; on the last tier also model after model."""
     lesser: Choice | None = None
     for tier in run.plan.tiers:
-        last = run.last(tier)
+        last = run.last(tier.name)
         for model in (tier, *usable(tier, last)):
             deliver = run.delivery(tier)
             try:
@@ -72,7 +88,7 @@ def climb(run: Run) -> Part[Choice]:
                 if isinstance(error, UpstreamError) and error.delivered:
                     raise
                 continue
-            ruling = yield from gate(run, tier, draft)
+            ruling = yield from gate(run, tier.name, draft, sense(run, tier, draft))
             served: Served = "failed over" if last and model is not tier else ruling.served
             choice = Choice(tier.name, served, draft, ruling)
             if ruling.serve or (deliver == "live" and (draft.text or draft.tool_calls or draft.refusal)):
@@ -118,49 +134,35 @@ def ask(run: Run, tier: Tier, model: Model, deliver: Deliver, max_tokens: int | 
         yield Wait(seconds=pause)
 
 
-def gate(run: Run, tier: Tier, draft: Draft) -> Part[Ruling]:
-    """The ruling on a draft: hard checks, then signals, then the rule.
+def gate(run: Run, source: str, draft: Draft, sensing: Part[Signals]) -> Part[Ruling]:
+    """The ruling on a draft: hard checks, then the signals that ``sensing`` brings, then the rule.
 
     What breaks in here rejects a cheap draft; the last tier's is ruled on by its hard checks alone.
     """
     checks: list[CheckResult] = []
     signals = NO_SIGNALS
     try:
-        yield from inspect(run, tier, draft, checks)
-        if not run.last(tier) and not ruled_out(checks, run.request, last=False):
-            signals = yield from sense(run, tier, draft)
-        run.examined(tier, draft, checks, signals)
-        declared = narrowed(signals, run.rules.policy.signals.sets)
-        return rule(run.request, run.plan, tier, checks, declared, run.rules.gates)
+        yield from inspect(run, source, draft, checks)
+        if not run.last(source) and not ruled_out(checks, run.request, last=False):
+            signals = yield from sensing
+        run.examined(source, draft, checks, signals)
+        declared = narrowed(signals, run.rules.policy.sets_of(source))
+        return rule(run.request, run.plan, source, checks, declared, run.rules.gates)
     except Cancelled:
         raise
     except Exception as error:
-        return run.broken(tier, draft, checks, error)
+        return run.broken(source, draft, checks, error)
 
 
-def inspect(run: Run, tier: Tier, draft: Draft, checks: list[CheckResult]) -> Part[None]:
+def inspect(run: Run, source: str, draft: Draft, checks: list[CheckResult]) -> Part[None]:
     """Add the results of all hard checks to ``checks``, which holds them even if one breaks."""
     checks += built_in(run.request, draft)
-    for check in run.user_checks(tier):
-        if ruled_out(checks, run.request, run.last(tier)):
+    for check in run.user_checks(source):
+        if ruled_out(checks, run.request, run.last(source)):
             return  # the rest may cost, and cannot change the ruling any more
         result: CheckResult = yield Check(name=check.name, request=run.request, draft=draft)
-        run.note(Step(kind="check", outcome=result.outcome, tier=tier.name, cost=result.cost, detail=check.name))
+        run.note(Step(kind="check", outcome=result.outcome, tier=source, cost=result.cost, detail=check.name))
         checks.append(result)
-
-
-def sense(run: Run, tier: Tier, draft: Draft) -> Part[Signals]:
-    """All signals of a draft that some declared set reads: the free ones, and those that cost."""
-    signals = of_draft(run.request, draft, run.rules.policy.families)
-    nearby = run.rules.gates.nearby(tier.name)
-    if nearby is not None:
-        signals = extend(signals, NEIGHBOURS, nearby.measure((yield Embed(text=run.request.question))))
-    if draft.measured is None:
-        signals = yield from paid(run, tier.name, draft, signals)
-    for name in run.rules.policy.signals.user:
-        values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
-        signals = extend(signals, name, values)
-    return signals
 
 
 def finish(run: Run, choice: Choice) -> Part[Answer]:
@@ -169,7 +171,7 @@ def finish(run: Run, choice: Choice) -> Part[Answer]:
         run.flags.append(f"served although {choice.ruling.why}")
     decision = run.decision(choice.served, choice.tier, choice.ruling)
     kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=_entry(run, choice))
-    if run.plan.shadows and choice.served != "cached":
+    if run.plan.shadows:
         yield Spawn(flow=shadow(run.in_shadow()), mode=run.plan.mode)
     return Answer(draft=choice.draft, decision=decision if kept else run.unrecorded(decision))
 
@@ -184,7 +186,7 @@ def shadow(run: Run) -> Flow:
         except CascadeError as error:
             run.blame(tier, tier, error)
             continue
-        yield from gate(run, tier, draft)
+        yield from gate(run, tier.name, draft, sense(run, tier, draft))
     yield Keep(request=run.request, outcome=run.outcome(run.aside(), shadow=True))
     return run.spent
 

@@ -11,11 +11,12 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cascade.errors import ConfigError
+from cascade.types import CACHE
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -167,6 +168,9 @@ class Stakes(Section):
     tier: str
 
 
+MATCHED = [["match"]]
+"""Signal sets of stored answers."""
+
 BUILT_IN = frozenset({"empty", "refusal", "schema", "silent_failure", "tools", "truncated"})
 
 
@@ -189,13 +193,17 @@ class UserCheck(Section):
 
 
 class CachePolicy(Section):
-    """Exact hits; semantic ones stay off until a gate for them is certified.
+    """Exact hits, and with ``semantic`` the answer to the nearest question in an identical context.
+
+    A nearest answer is recorded as a draft of the source ``cache``, and served once a gate for it is
+    certified.
 
     ``max_temperature``: a request that samples hotter than this wants a new answer each time. A
     request that states no temperature counts as 1.0, the providers' default.
     """
 
     enabled: bool = True
+    semantic: bool = False
     ttl: Positive | None = 86_400.0
     size_limit_mb: Positive = 256.0
     max_temperature: Annotated[float, Field(ge=0.0)] = 0.0
@@ -293,6 +301,13 @@ class SignalPolicy(Section):
     verifier: Verifier | None = None
 
 
+class Source(NamedTuple):
+    """What may serve without the last tier, and the signal sets that get a scorer there."""
+
+    name: str
+    sets: list[list[str]]
+
+
 class Policy(Section):
     """A whole policy. ``tiers`` stand cheapest first; the last one is the frontier."""
 
@@ -317,6 +332,8 @@ class Policy(Section):
     @model_validator(mode="after")
     def _names_hold(self) -> Policy:
         names = [tier.name for tier in self.tiers]
+        if CACHE in names:
+            raise ValueError(f"{CACHE!r} is what the cache is called beside the tiers; give the tier another name")
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(f"tier named twice: {', '.join(sorted(doubled))}")
@@ -334,6 +351,16 @@ class Policy(Section):
     def last(self) -> Tier:
         """The frontier: the only tier that may serve without a certificate."""
         return self.tiers[-1]
+
+    @cached_property
+    def sources(self) -> list[Source]:
+        """All that may serve without the last tier, in the order in which they are asked."""
+        stored = [Source(CACHE, MATCHED)] if self.cache.enabled and self.cache.semantic else []
+        return stored + [Source(tier.name, self.signals.sets) for tier in self.tiers[:-1]]
+
+    def sets_of(self, source: str) -> list[list[str]]:
+        """The declared signal sets of a tier or of the cache."""
+        return MATCHED if source == CACHE else self.signals.sets
 
     @cached_property
     def families(self) -> frozenset[str]:

@@ -161,11 +161,11 @@ def _sample(certificate: Certificate, rows: Rows, scores: Floats, gates: Gates, 
     here = np.flatnonzero(population_of(certificate, lock, policy).holds(rows)).tolist()
     rows, scores = rows.take(here), scores[:, here]
     thresholds = np.full(scores.shape, np.inf)
-    for index, tier in enumerate(policy.tiers[:-1]):
+    for index, source in enumerate(policy.sources):
         for i, signals in enumerate(rows.signals):
             found = signals[index]
             key = ROUTED if rows.routed[i] == index else found.set_name if found is not None else None
-            door = gates.find(tier.name, rows.slices[i], key) if key is not None else None
+            door = gates.find(source.name, rows.slices[i], key) if key is not None else None
             if door is not None and door.gate.id in certificate.gates:
                 thresholds[index, i] = -np.inf if door.gate.routed else door.gate.threshold
     served, got = paths.answers(thresholds, scores, rows.quality)

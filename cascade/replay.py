@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from cascade.asks import Ask, Call, Check, Embed, Flow, Keep, Measure, Together, Wait
+from cascade.asks import Ask, Call, Check, Embed, Flow, Keep, Lookup, Measure, Together, Wait
 from cascade.embedding import Embedder
 from cascade.errors import CascadeError, UpstreamError
 from cascade.flow import answer
 from cascade.run import Rules, Run
 from cascade.types import (
+    CACHE,
     Answer,
     CheckResult,
     Decision,
     Draft,
+    Hit,
     Message,
     ModelOutcome,
     Outcome,
@@ -165,6 +167,8 @@ class _Tape:
             case Measure():
                 recorded, prefix = self._outcome.models[ask.draft.tier].signals, f"{ask.name}."
                 return {k.removeprefix(prefix): v for k, v in recorded.items() if k.startswith(prefix)} or None
+            case Lookup():
+                return self._nearest()
             case Embed():
                 return None if self._embedder is None else self._embedder.embed([ask.text])[0]
             case Wait():
@@ -174,6 +178,14 @@ class _Tape:
             case Together():
                 return [None] * len(ask.calls)
         return None  # nothing is stored, and what runs off the caller's path is not what the caller got
+
+    def _nearest(self) -> Hit | None:
+        """The stored answer that was nearest when the outcome was recorded."""
+        model = self._outcome.models.get(CACHE)
+        if model is None:
+            return None
+        draft = draft_of(CACHE, model, "")
+        return Hit(key=model.entry or "", draft=draft, kind="semantic", question=model.question or "")
 
     def _call(self, ask: Call) -> Draft:
         model = self._outcome.models.get(ask.tier)

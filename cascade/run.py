@@ -11,16 +11,18 @@ from typing import Any
 import msgspec
 
 from cascade.asks import Call, Deliver
-from cascade.decide import Plan, Ruling, audit_probability, coin, find_slice, held_against, otherwise, plan
+from cascade.decide import Plan, Ruling, all_aside, audit_probability, coin, find_slice, held_against, otherwise, plan
 from cascade.errors import BudgetError, CascadeError, UpstreamError
 from cascade.gates import Gates
 from cascade.intents import Intents
 from cascade.ladder import Ladder
 from cascade.policy import Model, Policy, Tier, UserCheck
 from cascade.types import (
+    CACHE,
     CheckResult,
     Decision,
     Draft,
+    Hit,
     Mode,
     ModelOutcome,
     Outcome,
@@ -112,20 +114,20 @@ class Run:
         """A draft that may still be rejected is held; only what cannot be rejected goes out live."""
         if not self.stream:
             return "whole"
-        rejectable = not self.last(tier) or bool(self.user_checks(tier))
+        rejectable = not self.last(tier.name) or bool(self.user_checks(tier.name))
         return "held" if rejectable else "live"
 
-    def user_checks(self, tier: Tier) -> list[UserCheck]:
-        """The user's own checks that apply to this tier and slice."""
+    def user_checks(self, source: str) -> list[UserCheck]:
+        """The user's own checks that apply to this tier, or to the cache, and slice."""
         return [
             check
             for check in self.rules.policy.checks
-            if (not check.tiers or tier.name in check.tiers) and (not check.slices or self.plan.slice in check.slices)
+            if (not check.tiers or source in check.tiers) and (not check.slices or self.plan.slice in check.slices)
         ]
 
-    def last(self, tier: Tier) -> bool:
+    def last(self, source: str) -> bool:
         """Is this the tier after which there is no other?"""
-        return tier is self.plan.tiers[-1]
+        return source == self.plan.tiers[-1].name
 
     def patience(self) -> float:
         """Seconds that an identical request under way may be waited for."""
@@ -139,9 +141,9 @@ class Run:
             if left <= 0:
                 raise BudgetError(f"the deadline of {self.rules.policy.budget.deadline_s} s has passed")
             # A cheap tier may use half of what is left: the request must still reach the last one.
-            timeout = min(timeout, left if self.last(tier) else left / 2)
+            timeout = min(timeout, left if self.last(tier.name) else left / 2)
         made = self.rules.ladder.call(self.request, self.plan.slice, tier, model, deliver, timeout, max_tokens)
-        self.afford([made], keep_last=not self.last(tier))
+        self.afford([made], keep_last=not self.last(tier.name))
         return made
 
     def signal_call(self, tier: Tier) -> Call:
@@ -206,9 +208,9 @@ class Run:
             )
         )
 
-    def examined(self, tier: Tier, draft: Draft, checks: list[CheckResult], signals: Signals | None) -> None:
+    def examined(self, source: str, draft: Draft, checks: list[CheckResult], signals: Signals | None) -> None:
         """Keep what the ledger needs of a draft so that replay can answer for it later."""
-        self.models[tier.name] = ModelOutcome(
+        self.models[source] = ModelOutcome(
             answer=draft.text,
             checks=checks,
             signals=signals.values if signals is not None else {},
@@ -225,11 +227,31 @@ class Run:
             fingerprint=draft.fingerprint,
         )
 
-    def broken(self, tier: Tier, draft: Draft, checks: list[CheckResult], error: Exception) -> Ruling:
+    def found_exact(self, hit: Hit) -> None:
+        """Write down that a stored answer is served: what it cost when it was made is no cost of this request."""
+        self.note(Step(kind="lookup", outcome=hit.kind, tier=hit.draft.tier))
+        self.plan = msgspec.structs.replace(self.plan, shadows=[], explore_probability=0.0)
+
+    def found_near(self, hit: Hit, *, served: bool) -> None:
+        """Write down which stored question was nearest; where its answer is served, who is asked aside.
+
+        Nobody else answers then. So that such requests, too, get labels of all tiers, the exploring
+        coin, thrown before the look-up, has the whole ladder asked in the shadow.
+        """
+        ruled = "near" if self.plan.semantic else "near, no open gate"
+        self.note(Step(kind="lookup", outcome="semantic" if served else ruled, tier=hit.draft.tier))
+        stored = self.models.get(CACHE)
+        if stored is not None:
+            told = msgspec.structs.replace(stored, question=hit.question, entry=hit.key, cost=0.0, latency_ms=0.0)
+            self.models[CACHE] = told
+        if served:
+            self.plan = self._affordable(all_aside(self.plan, self.rules.policy, self.request))
+
+    def broken(self, source: str, draft: Draft, checks: list[CheckResult], error: Exception) -> Ruling:
         """The ruling of a gate that failed itself: the request may not fail with it, nor be cheated."""
-        self.flags.append(f"gate broke on {tier.name}: {type(error).__name__}")
+        self.flags.append(f"gate broke on {source}: {type(error).__name__}")
         why = f"the gate broke ({type(error).__name__})"
-        if not self.last(tier):
+        if not self.last(source):
             return Ruling(serve=False, served="accepted", why=why)
         empty = not (draft.text or draft.tool_calls or draft.refusal)
         bad = empty or bool(held_against(checks, self.request, last=True))
@@ -238,7 +260,7 @@ class Run:
     def blame(self, tier: Tier, model: Model, error: CascadeError) -> None:
         """Remember the latest reason why no answer was had; what was never sent leaves its own step."""
         self._fault = error
-        if not self.last(tier):
+        if not self.last(tier.name):
             self._refused = Ruling(serve=False, served="accepted", why=f"{tier.name}: {error}")
         if not isinstance(error, UpstreamError):
             self.note(
@@ -289,7 +311,7 @@ class Run:
             threshold=ruling.threshold,
             certificate=ruling.certificate,
             audit_probability=audit_probability(policy, served),
-            explore_probability=0.0 if served == "cached" else made.explore_probability,
+            explore_probability=made.explore_probability,
             steps=self.steps,
             flags=[*made.flags, *self.flags],
         )
@@ -336,6 +358,10 @@ class Run:
         except Exception as error:
             self.flags.append(f"planning broke: {type(error).__name__}")
             return Plan(slice=self.request.slice or "", mode=policy.mode, tiers=[policy.last], why="planning broke")
+        return self._affordable(made)
+
+    def _affordable(self, made: Plan) -> Plan:
+        """The plan, without its shadows once today's ceiling for them is spent."""
         if not made.explore_probability or self._shadows(made.mode):
             return made
         # Known before the coin is thrown, so the probability of being asked today really is zero.

@@ -46,7 +46,7 @@ def planned(policy: Policy, gates: Gates, request: Request) -> Plan:
 
 def ruled(policy: Policy, gates: Gates, request: Request, signals: Signals, *, at: int = 0) -> Ruling:
     made = planned(policy, gates, request)
-    return rule(request, made, made.tiers[at], [], signals, gates)
+    return rule(request, made, made.tiers[at].name, [], signals, gates)
 
 
 def asked(policy: Policy, lock: Lock | None, request: Request | None = None) -> list[str]:
@@ -67,7 +67,7 @@ def test_nothing_certified_always_escalates(mean: float, why: str | None) -> Non
     made = planned(policy, gates, request_of())
     assert [t.name for t in made.tiers] == ["frontier"]
     pretended = Plan(slice="default", mode="enforce", tiers=list(policy.tiers), why="cascade")
-    assert not rule(request_of(), pretended, policy.tiers[0], [], signals_of(mean), gates).serve
+    assert not rule(request_of(), pretended, policy.tiers[0].name, [], signals_of(mean), gates).serve
     assert len(gates) == 0
     assert why is None or gates.reasons
 
@@ -214,7 +214,7 @@ def test_a_routed_slice_is_served_whatever_the_signals_but_not_past_a_hard_check
     assert ruled(policy, gates, request, signals_of(None)).served == "routed"
     made = planned(policy, gates, request)
     failed = [CheckResult(name="empty", outcome="fail")]
-    assert not rule(request, made, made.tiers[0], failed, signals_of(), gates).serve
+    assert not rule(request, made, made.tiers[0].name, failed, signals_of(), gates).serve
 
 
 def test_stakes_forbid_the_cheaper_tiers_but_give_no_certificate() -> None:
@@ -346,7 +346,7 @@ def test_only_a_refused_or_cut_off_answer_of_the_last_tier_is_lesser(failed: lis
     request = request_of(params={"max_tokens": 5} if limited else {})
     made = planned(policy, gates, request)
     results = [CheckResult(name=name, outcome="fail") for name in failed]
-    ruling = rule(request, made, policy.last, results, signals_of(), gates)
+    ruling = rule(request, made, policy.last.name, results, signals_of(), gates)
     held_against = set(failed) - ({"truncated"} if limited else set())
     assert ruling.serve == (not held_against)
     assert ruling.lesser == (bool(held_against) and held_against <= {"refusal", "truncated"})
@@ -359,7 +359,7 @@ def test_a_cheap_draft_that_failed_any_hard_check_is_never_served(failed: list[s
     request = request_of(params={"max_tokens": 5} if limited else {})
     made = planned(policy, gates, request)
     results = [CheckResult(name=name, outcome="fail") for name in failed]
-    ruling = rule(request, made, made.tiers[0], results, signals_of(), gates)
+    ruling = rule(request, made, made.tiers[0].name, results, signals_of(), gates)
     assert not ruling.serve
     assert not ruling.lesser
 

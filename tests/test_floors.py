@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
     policy policyfile asks neighbours confidence lock promise history difference gates checks signals prices intents
-    exact paired betting economics intervals evidence simulate
-    decide ladder run paid flow replay compare ledger intake cache transports judging learning
+    matching exact paired betting economics intervals evidence simulate
+    decide ladder run paid sensing flow replay compare ledger intake cache transports judging learning
     watch recheck promotion
     shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
     cli __init__ __main__

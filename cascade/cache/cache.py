@@ -100,6 +100,10 @@ class Cache:
         """
         return self._identity.key(request)
 
+    def context(self, request: Request, embedder: str) -> str:
+        """The same of all but the text of the last user turn, for one embedder's vectors. Raises as ``key`` does."""
+        return self._identity.context(request, embedder)
+
     def cacheable(self, request: Request) -> bool:
         """Whether answers to this request may be kept, and served again."""
         params = request.params

@@ -146,6 +146,7 @@ def _heard(
     from cascade.judging.drawing import draw
     from cascade.judging.hearing import Heard
     from cascade.judging.llm import ModelJudge
+    from cascade.judging.repeated import Remembering
     from cascade.transports import Transports
 
     transport = Transports()
@@ -166,7 +167,7 @@ def _heard(
         options.agree(judge, docket, wanted, yes=yes)
     heard = Heard()
     try:
-        asyncio.run(_hearing(docket, judge, source, heard, transport, wanted.budget, concurrency))
+        asyncio.run(_hearing(docket, Remembering(judge, rows), source, heard, transport, wanted.budget, concurrency))
     except KeyboardInterrupt:
         note(f"interrupted: {heard.judged:,} verdicts are kept")
         raise

@@ -152,7 +152,7 @@ def _scorers(
         return made, scores_of(fit, base.scorers, base.scouts, gates, policy), [], []
     delta = (1.0 - policy.target.confidence) / policy.target.refits
     cascaded = [i for i, tier in enumerate(fit.routed) if tier == -1]
-    scores = np.full((len(policy.tiers) - 1, len(fit)), -np.inf)
+    scores = np.full((len(policy.sources), len(fit)), -np.inf)
     kind, scorers, contestants, refused = "right", [], [], []
     if cascaded:
         won = contest(fit.take(cascaded), policy, delta=delta, certifying=certifying)
@@ -242,7 +242,7 @@ def _terms(
         kind="gain" if any(scorer.gain is not None for scorer in made.scorers) else "right",
         prefix=f"{policy.name}-{digest([made.outcomes, policy.model_dump(mode='json')])}",
         judge=", ".join(judges),
-        truth=truth_of(certify.outcomes, [tier.name for tier in policy.tiers[:-1]]),
+        truth=truth_of(certify.outcomes, [source.name for source in policy.sources]),
         conflict=_conflict(judges, certify, policy),
         shares={},
         issued_at=now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from cascade.errors import ConfigError
 from cascade.evidence import Contestant, RefusedSignal
-from cascade.learning import path as paths
 from cascade.learning.calibrators import fit_calibrator, log_loss, probabilities
+from cascade.learning.continued import Reach, going_on, reach
 from cascade.learning.features import Table, auroc, places_of, refused, table_of
 from cascade.learning.fit import Fitted, fit_gain, fit_price, fit_right, fit_trees, right_of
 from cascade.learning.rows import Rows
-from cascade.policy import Policy, Target
-from cascade.types import Record
+from cascade.policy import Policy
+from cascade.types import CACHE, Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +33,10 @@ RIGHT, GAIN, A_DOLLAR = "right", "gain", "gain a dollar"
 """The kinds of score, simplest first. All gates share one kind: thresholds are compared across tiers."""
 
 
+SWEEPS = 2
+"""Passes over the sources in which each is scored against those after it."""
+
+
 class Won(Record, frozen=True, kw_only=True):
     """The outcome: scorers, the fit rows' out-of-fold ``scores`` (k, n), and how it came about."""
 
@@ -44,12 +47,11 @@ class Won(Record, frozen=True, kw_only=True):
 
 
 class _Entry(Record, frozen=True, kw_only=True):
-    """One tier and signal set: its table, its scorer of each kind, and what each would save."""
+    """One tier and signal set: its table, its scorer of each kind, and the lines that say what each would save."""
 
     tier: int
     table: Table
     fitted: dict[str, Fitted]
-    values: dict[str, float]
     lines: list[Contestant]
 
 
@@ -58,40 +60,44 @@ def contest(rows: Rows, policy: Policy, *, delta: float, certifying: int) -> Won
 
     ``ConfigError`` when no set has enough labels of both kinds.
     """
-    import numpy as np
 
     entries: list[_Entry] = []
     turned_down: list[RefusedSignal] = []
-    for index, tier in enumerate(policy.tiers[:-1]):
-        for families in policy.signals.sets:
+    for index, source in enumerate(policy.sources):
+        for families in source.sets:
             places = places_of(rows, index, "+".join(sorted(families)))
             if not _enough(rows, places, index):
                 continue
-            out = refused(rows, places, index, tier.name)
+            out = refused(rows, places, index, source.name)
             turned_down += out
             entries.append(_entry(rows, places, index, policy, {r.signal for r in out}, delta, certifying))
     if not entries:
         raise ConfigError(
             "no scorer can be fitted: each declared signal set needs at least "
             f"{LEAST_LABELS} labelled answers, {LEAST_OF_A_KIND} or more of them right and as many wrong; "
-            f"declared: {['+'.join(sorted(s)) for s in policy.signals.sets]}{_seen(rows)}"
+            f"declared: {_declared(policy)}{_seen(rows)}"
         )
-    kind = _best_kind(entries)
-    scores = np.full((len(policy.tiers) - 1, len(rows)), -np.inf)
-    scorers = []
-    for entry in entries:
-        found = entry.fitted[kind]
-        scores[entry.tier, entry.table.places] = found.scores
-        scorers.append(_calibrated(found, entry, rows))
+    ladders = _ladders(entries, rows, policy, delta, certifying)
+    # The furthest reach wins; a simpler ladder wins a tie.
+    won = max(ladders, key=lambda ladder: ladder.reach.saving)
     lines = [
-        replace(line, chosen=line.chosen and line.name.startswith(f"{kind}:")) for e in entries for line in e.lines
+        replace(line, chosen=line.chosen and line.name.startswith(f"{won.kind}:")) for e in entries for line in e.lines
     ]
-    return Won(scorers=scorers, scores=scores, contestants=lines, refused=turned_down)
+    return Won(
+        scorers=[_calibrated(won.fitted[place], entries[place], rows) for place in sorted(won.fitted)],
+        scores=won.scores,
+        contestants=lines + ([_line(ladder, rows, ladder is won) for ladder in ladders] if len(entries) > 1 else []),
+        refused=turned_down,
+    )
 
 
 def _enough(rows: Rows, places: list[int], tier: int) -> bool:
     right = right_of(rows.quality[tier, places])
     return len(places) >= LEAST_LABELS and min(int(right.sum()), int((~right).sum())) >= LEAST_OF_A_KIND
+
+
+def _declared(policy: Policy) -> list[str]:
+    return list(dict.fromkeys("+".join(sorted(families)) for source in policy.sources for families in source.sets))
 
 
 def _seen(rows: Rows) -> str:
@@ -103,7 +109,7 @@ def _seen(rows: Rows) -> str:
 def _entry(
     rows: Rows, places: list[int], tier: int, policy: Policy, out: set[str], delta: float, certifying: int
 ) -> _Entry:
-    name = policy.tiers[tier].name
+    name = policy.sources[tier].name
     weights = rows.propensity[places].min() / rows.propensity[places]
     right = right_of(rows.quality[tier, places])
     table, base, tried = _base(rows, places, tier, name, out, right, weights)
@@ -115,8 +121,9 @@ def _entry(
             dollar = fit_price(gain, table, rows.cost[-1, places])
             if dollar is not None:
                 fitted[A_DOLLAR] = dollar
+    quality, cost = (table_[[tier, -1]][:, places] for table_ in (rows.quality, rows.cost))
     worth = {
-        kind: _worth(found.scores, rows, places, tier, policy.target, delta, certifying)
+        kind: reach(found.scores[None, :], quality, cost, policy.target, delta, certifying).saving
         for kind, found in fitted.items()
     }
     lines = [
@@ -132,7 +139,7 @@ def _entry(
         )
         for kind, shape, found in [*tried, *((k, "logistic regression", f) for k, f in fitted.items() if k != RIGHT)]
     ]
-    return _Entry(tier=tier, table=table, fitted=fitted, values=worth, lines=lines)
+    return _Entry(tier=tier, table=table, fitted=fitted, lines=lines)
 
 
 def _base(
@@ -169,42 +176,89 @@ def _clearly_better(other: Fitted, best: Fitted, right: Any) -> bool:
     return bool(gained.mean() > gained.std() / len(gained) ** 0.5)
 
 
-def _best_kind(entries: list[_Entry]) -> str:
-    """The kind with the largest predicted saving; a simpler one wins a tie."""
-    kinds = [kind for kind in (RIGHT, GAIN, A_DOLLAR) if all(kind in entry.fitted for entry in entries)]
-    rows = sum(len(entry.table.places) for entry in entries)
-    return max(kinds, key=lambda kind: sum(e.values[kind] * len(e.table.places) for e in entries) / rows)
+class _Ladder(Record, frozen=True, kw_only=True):
+    """Scorers for the entries (by their place) that take part, all of one kind, and how far they reach."""
+
+    name: str
+    kind: str
+    fitted: dict[int, Fitted]
+    scores: Any
+    reach: Reach
 
 
-def _worth(
-    scores: Floats, rows: Rows, places: list[int], tier: int, target: Target, delta: float, certifying: int
-) -> float:
-    """The share of the last tier's cost that this score would probably save once it is certified."""
+def _ladders(entries: list[_Entry], rows: Rows, policy: Policy, delta: float, certifying: int) -> list[_Ladder]:
+    """One for each kind that all entries have; the same against what going on would bring; and each of
+    them without the cache, which has to pay for what it risks like everybody else.
+    """
+    found = []
+    for kind in (RIGHT, GAIN, A_DOLLAR):
+        if not all(kind in entry.fitted for entry in entries):
+            continue
+        fitted = {place: entry.fitted[kind] for place, entry in enumerate(entries)}
+        plain = _ladder(kind, kind, fitted, entries, rows, policy, delta, certifying)
+        found.append(plain)
+        if kind != RIGHT and len(policy.sources) > 1:
+            found.append(_against_going_on(plain, entries, rows, policy, delta, certifying))
+    stored = {place for place, entry in enumerate(entries) if policy.sources[entry.tier].name == CACHE}
+    if stored and len(stored) < len(entries):
+        for ladder in list(found):
+            left = {place: one for place, one in ladder.fitted.items() if place not in stored}
+            name = f"{ladder.name}, without the cache"
+            found.append(_ladder(name, ladder.kind, left, entries, rows, policy, delta, certifying))
+    return found
+
+
+def _ladder(
+    name: str, kind: str, fitted: dict[int, Fitted], entries: list[_Entry], rows: Rows, policy: Policy, delta: float,
+    certifying: int,
+) -> _Ladder:  # fmt: skip
     import numpy as np
 
-    quality = rows.quality[[tier, -1]][:, places]
-    line = paths.candidates(scores[None, :], certifying, target, delta)
-    counts = paths.sweep(line, scores[None, :], quality, target.kind)
-    start = paths.start_of(counts, len(places), certifying, target, delta) if counts else 0
-    best = -np.inf
-    for threshold, found in zip(line[start:], counts[start:], strict=True):
-        if not _would_pass(found, len(places), certifying, target, delta):
-            break
-        best = threshold
-    served = scores >= best if np.isfinite(best) else np.zeros(len(places), dtype=bool)
-    cheap, frontier = rows.cost[tier, places], rows.cost[-1, places]
-    known = np.isfinite(cheap) & np.isfinite(frontier)
-    if not known.any() or not frontier[known].sum() > 0:
-        return float(served.mean())
-    return float((frontier[served & known].sum() - cheap[known].sum() * served.any()) / frontier[known].sum())
+    scores = np.full((len(policy.sources), len(rows)), -np.inf)
+    for place, found in fitted.items():
+        scores[entries[place].tier, entries[place].table.places] = found.scores
+    far = reach(scores, rows.quality, rows.cost, policy.target, delta, certifying)
+    return _Ladder(name=name, kind=kind, fitted=fitted, scores=scores, reach=far)
 
 
-def _would_pass(found: paths.Counts, fitted: int, certifying: int, target: Target, delta: float) -> bool:
-    if target.kind == "regret":
-        return paths.lead(found, certifying, target.level) >= NormalDist().inv_cdf(1.0 - delta)
-    scale = certifying / fitted
-    scaled = paths.Counts(n=round(found.n * scale), bad=-int(-found.bad * scale // 1), better=0, served=0)
-    return scaled.passes(target, delta)
+def _against_going_on(
+    plain: _Ladder, entries: list[_Entry], rows: Rows, policy: Policy, delta: float, certifying: int
+) -> _Ladder:
+    """The same kind, each source against what those after it would do at the threshold that is reached.
+
+    From the last source to the first, twice: the threshold moves with the scores.
+    """
+    ladder = plain
+    name = f"{plain.kind} over going on"
+    for _ in range(SWEEPS):
+        for place, entry in sorted(enumerate(entries), key=lambda one: -one[1].tier):
+            threshold = ladder.reach.threshold
+            if threshold is None:
+                return replace(ladder, name=name)
+            other = _refitted(
+                entry, going_on(ladder.scores >= threshold, rows.quality, rows.cost, entry.tier + 1), rows, plain.kind
+            )
+            if other is not None:
+                fitted = {**ladder.fitted, place: other}
+                ladder = _ladder(name, plain.kind, fitted, entries, rows, policy, delta, certifying)
+    return replace(ladder, name=name)
+
+
+def _refitted(entry: _Entry, otherwise: tuple[Floats, Floats], rows: Rows, kind: str) -> Fitted | None:
+    """The entry's scorer against the quality and the cost of what would come ``otherwise``; None if it cannot be."""
+    quality, cost = otherwise
+    places = entry.table.places
+    weights = rows.propensity[places].min() / rows.propensity[places]
+    gain = fit_gain(entry.fitted[RIGHT], entry.table, rows.quality[entry.tier, places] - quality[places], weights)
+    return gain if gain is None or kind == GAIN else fit_price(gain, entry.table, cost[places])
+
+
+def _line(ladder: _Ladder, rows: Rows, chosen: bool) -> Contestant:
+    nothing = float("nan")
+    return Contestant(
+        tier="all together", signal_set="", name=ladder.name, rows=len(rows), log_loss=nothing, auroc=nothing,
+        value=ladder.reach.saving, chosen=chosen,
+    )  # fmt: skip
 
 
 def _calibrated(found: Fitted, entry: _Entry, rows: Rows) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from cascade.decide import coin
-from cascade.types import ModelOutcome, Outcome
+from cascade.types import CACHE, ModelOutcome, Outcome
 
 FIT, CERTIFY, TEST = "fit", "certify", "test"
 SHARES = ((FIT, 0.4), (CERTIFY, 0.4), (TEST, 0.2))
@@ -61,7 +61,7 @@ def _answered(outcome: Outcome, tiers: Iterable[str]) -> float:
     if decision is None:
         return 1.0
     asked = {step.tier for step in decision.steps if step.kind == "call"}
-    aside = any(tier in outcome.models and tier not in asked for tier in tiers)
+    aside = any(tier in outcome.models and tier not in asked for tier in tiers if tier != CACHE)
     return decision.explore_probability if aside else 1.0
 
 
@@ -75,6 +75,9 @@ def _labelled(outcome: Outcome, model: ModelOutcome, salt: str) -> float:
     return decision.audit_probability if coin(salt, "audit", outcome.id) < decision.audit_probability else 0.0
 
 
+RULED_ON = ("semantic", "near")
+"""Outcomes of a look-up on which an open gate has ruled."""
+
 ONE_SIDED = (
     "enforced traffic of which only one side of the gate has its labels: of answers that were served and of answers "
     "that were escalated, both have to be drawn"
@@ -86,18 +89,26 @@ def gated(outcome: Outcome, cheap: Collection[str]) -> bool:
     decision = outcome.decision
     if decision is None or decision.mode != "enforce" or outcome.propensity is not None:
         return False
-    return any(step.kind == "call" and step.tier in cheap for step in decision.steps)
+    return any(
+        (step.kind == "call" and step.tier in cheap) or (step.kind == "lookup" and step.outcome in RULED_ON)
+        for step in decision.steps
+    )
 
 
-def one_sided(outcomes: Iterable[Outcome], cheap: Collection[str]) -> bool:
-    """Are all of these gated rows on the same side of the gate?
+def one_sided(labelled: Iterable[Outcome], all_gated: Iterable[Outcome], cheap: Collection[str]) -> bool:
+    """Is a side of the gates missing among the gated rows that have their labels?
 
-    Then the other side's labels had probability zero, whatever each row says of its own: accepted
-    answers without the last tier's beside them, or rejected ones that nobody judged. A certificate
-    from what is left would speak of the wrong traffic.
+    Then that side's labels had probability zero, whatever each row says of its own: accepted answers
+    without the last tier's beside them, rejected ones that nobody judged, stored answers served
+    where nobody was asked aside. A certificate from what is left would speak of the wrong traffic.
     """
-    sides = {outcome.decision.served_by in cheap for outcome in outcomes if outcome.decision is not None}
-    return len(sides) == 1
+    sides = _sides(labelled, cheap)
+    return len(sides) == 1 or bool(sides and _sides(all_gated, cheap) - sides)
+
+
+def _sides(outcomes: Iterable[Outcome], cheap: Collection[str]) -> set[str]:
+    found = {outcome.decision.served_by for outcome in outcomes if outcome.decision is not None}
+    return {CACHE if name == CACHE else "accepted" if name in cheap else "escalated" for name in found}
 
 
 def thinned(probabilities: Iterable[float], names: Iterable[str]) -> list[bool]:

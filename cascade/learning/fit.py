@@ -30,7 +30,7 @@ BOOSTED_FROM = 2000
 BOOSTED_ROWS = 50_000
 """Rows that boosting learns from at most; more move it by less than one fold differs from the next."""
 
-LENGTHS = ("size.draft", "size.question", "text.length", "text.length_ratio")
+LENGTHS = ("match.answer", "match.question", "size.draft", "size.question", "text.length", "text.length_ratio")
 """What the last tier's price may be predicted from: known before its answer, without its text."""
 
 

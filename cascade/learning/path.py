@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isnan, log
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -187,6 +188,15 @@ def lead(guess: Counts, rows: int, level: float) -> float:
         mean = (guess.bad - guess.better) / (guess.n + 2)
         square = (guess.bad + guess.better + 2) / (guess.n + 2)
     return float((level - mean) / max((square - mean**2) / max(rows, 1), 1e-12) ** 0.5)
+
+
+def would_pass(found: Counts, fitted: int, rows: int, target: Target, delta: float) -> bool:
+    """Would so many ``rows`` probably pass, at the rates of the ``fitted`` ones?"""
+    if target.kind == "regret":
+        return lead(found, rows, target.level) >= NormalDist().inv_cdf(1.0 - delta)
+    scale = rows / fitted
+    scaled = Counts(n=round(found.n * scale), bad=-int(-found.bad * scale // 1), better=0, served=0)
+    return scaled.passes(target, delta)
 
 
 def walk(counts: list[Counts], start: int, target: Target, delta: float) -> int | None:

@@ -62,7 +62,7 @@ def population_of(certificate: Certificate, lock: Lock, policy: Policy) -> Popul
         slices=sorted(seen),
         signal_sets=sorted({gate.signal_set for gate in scored}),
         delta=certificate.delta,
-        alone=len(policy.tiers) == 2 and len(sets) > 1 and bool(scored),
+        alone=len(policy.sources) == 1 and len(sets) > 1 and bool(scored),
     )
 
 
@@ -84,7 +84,7 @@ def divide(rows: Rows, sets: list[str], policy: Policy) -> Division:
     target = policy.target
     whole = (1.0 - target.confidence) / target.refits
     counts = Counter(rows.slices)
-    alone = len(policy.tiers) == 2 and len(sets) > 1
+    alone = len(policy.sources) == 1 and len(sets) > 1
     per_set = len(sets) if alone else 1
     own, rest, closed = [], sorted(counts), {}
     if target.over == "each slice":

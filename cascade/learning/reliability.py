@@ -29,19 +29,19 @@ def reliability(rows: Rows, scorers: list[Scorer], policy: Policy) -> list[Relia
 
     by_key = {(scorer.tier, scorer.signal_set): scorer for scorer in scorers}
     found = []
-    for index, tier in enumerate(policy.tiers[:-1]):
+    for index, source in enumerate(policy.sources):
         confidences, places = [], []
         for place, signals in enumerate(rows.signals):
             drafted = signals[index]
-            scorer = by_key.get((tier.name, drafted.set_name)) if drafted is not None else None
+            scorer = by_key.get((source.name, drafted.set_name)) if drafted is not None else None
             one = scorer.confidence(drafted, rows.slices[place]) if scorer is not None and drafted is not None else None
             if one is not None:
                 confidences.append(one.probability)
                 places.append(place)
         if len(places) >= LEAST:
-            calibrators = {s.signal_set: str(s.calibrator.kind) for s in scorers if s.tier == tier.name}
+            calibrators = {s.signal_set: str(s.calibrator.kind) for s in scorers if s.tier == source.name}
             right = right_of(rows.quality[index, places])
-            found.append(_diagram(tier.name, np.array(confidences), right, calibrators))
+            found.append(_diagram(source.name, np.array(confidences), right, calibrators))
     return found
 
 

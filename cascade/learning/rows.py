@@ -18,10 +18,10 @@ from cascade.intents import fit_intents
 from cascade.learning.drawn import ONE_SIDED, gated, one_sided, propensity, splits_of, thinned, unit_of
 from cascade.learning.truth import label_of, word_of_people
 from cascade.lock import Certificate, Gate
-from cascade.policy import Policy
+from cascade.policy import Policy, Source
 from cascade.replay import draft_of, request_of
 from cascade.signals import narrowed, of_draft
-from cascade.types import Outcome, Record, Request, Signals
+from cascade.types import CACHE, Draft, ModelOutcome, Outcome, Record, Request, Signals
 
 EXAMPLES = 3
 TABLES = ("quality", "people", "cost")
@@ -29,13 +29,13 @@ LISTS = ("outcomes", "requests", "slices", "splits", "units", "signals", "routed
 
 
 class Rows(Record, frozen=True, kw_only=True):
-    """``n`` labelled rows of a ladder of ``k`` cheap tiers and a last one, as columns.
+    """``n`` labelled rows of ``k`` sources (``Policy.sources``) and the last tier, as columns.
 
-    ``signals[i][t]`` are those of cheap tier t, narrowed to a declared set, or None where serving
-    would not serve that draft (a check failed, the tier would not be asked). ``routed[i]`` is the
-    cheap tier that a routed slice goes to, -1 for cascaded rows, -2 where its draft failed a check.
+    ``signals[i][s]`` are those of source s, narrowed to a declared set, or None where serving would not
+    serve that draft (a check failed, the source would not be asked, no answer was stored). ``routed[i]``
+    is the source that a routed slice goes to, -1 for cascaded rows, -2 where its draft failed a check.
     ``quality`` in [0, 1], what ``people`` say of it, and ``cost`` in dollars have shape (k + 1, n), NaN
-    where unknown.
+    where unknown. Where no answer was stored its quality and cost are 0.0: it is never served.
     """
 
     outcomes: list[Outcome]
@@ -116,9 +116,11 @@ def read_rows(
     # Sorted, so that neither folds nor digests depend on the order in which rows happen to come.
     ordered = sorted(outcomes, key=lambda row: row.id)
     refusals = [reading.refusal(outcome) for outcome in ordered]
-    cheap = [tier.name for tier in policy.tiers[:-1]]
-    decided = {o.id for o, refusal in zip(ordered, refusals, strict=True) if not refusal and gated(o, cheap)}
-    biased = one_sided((o for o in ordered if o.id in decided), cheap)
+    cheap = [source.name for source in policy.sources]
+    ruled_on = [o for o in ordered if gated(o, cheap)]
+    refused = {o.id for o, refusal in zip(ordered, refusals, strict=True) if refusal}
+    decided = {o.id for o in ruled_on if o.id not in refused}
+    biased = one_sided((o for o in ruled_on if o.id in decided), ruled_on, cheap)
     for outcome, split, refusal in zip(ordered, splits_of(ordered), refusals, strict=True):
         reason = ONE_SIDED if biased and outcome.id in decided else refusal
         if reason:
@@ -126,8 +128,9 @@ def read_rows(
         else:
             made.append(reading.row(outcome, split))
     listed: dict[str, Any] = {name: [row[name] for row in made] for name in LISTS}
+    width = len(policy.sources) + 1
     tables: dict[str, Any] = {
-        name: np.array([row[name] for row in made], dtype=float).reshape(-1, len(policy.tiers)).T for name in TABLES
+        name: np.array([row[name] for row in made], dtype=float).reshape(-1, width).T for name in TABLES
     }
     rows = Rows(**listed, **tables, propensity=np.array([row["propensity"] for row in made]))
     return rows, [
@@ -167,7 +170,9 @@ def independent(rows: Rows, spoken_for: Set[str] = frozenset()) -> tuple[Rows, L
     for place, (outcome, unit) in enumerate(zip(rows.outcomes, rows.units, strict=True)):
         if unit in spoken_for:
             continue
-        rank = (outcome.id != unit, coin("", "unit", outcome.id), place)
+        # A question that another one rewords came first and found nothing stored, so where stored answers
+        # count each of its wordings has the same chance; else the original speaks for them.
+        rank = (CACHE not in outcome.models and outcome.id != unit, coin("", "unit", outcome.id), place)
         best[unit] = min(best.get(unit, rank), rank)
     kept = sorted(place for _, _, place in best.values())
     gone = [row.id for place, row in enumerate(rows.outcomes) if place not in set(kept)]
@@ -182,14 +187,25 @@ def evenly(rows: Rows) -> list[int]:
     return [place for place, keep in enumerate(kept) if keep]
 
 
+def _word_of_people(model: ModelOutcome) -> float | None:
+    return 0.0 if model is NOTHING_STORED else word_of_people(model)
+
+
+def _passed(request: Request, source: str, recorded: ModelOutcome) -> Draft | None:
+    """The recorded draft, unless a hard check holds against it."""
+    draft = draft_of(source, recorded, "")
+    checks = [*built_in(request, draft), *recorded.checks]
+    return None if any(check.outcome == "fail" for check in checks) else draft
+
+
 class _Reading:
     """One policy's way of reading an outcome."""
 
     def __init__(self, policy: Policy, embedder: Embedder | None) -> None:
         self._policy = policy
         self._enforced = policy.model_copy(update={"mode": "enforce", "rollout": 100.0})
-        self._tiers = [tier.name for tier in policy.tiers]
-        self._needed = self._tiers if policy.target.kind == "regret" else self._tiers[:-1]
+        self._owners = [*(source.name for source in policy.sources), policy.last.name]
+        self._needed = self._owners if policy.target.kind == "regret" else self._owners[:-1]
         self._embedder = embedder
         by_examples = any(declared.examples for declared in policy.slices.values())
         if by_examples and embedder is None:
@@ -198,12 +214,14 @@ class _Reading:
 
     def refusal(self, outcome: Outcome) -> str:
         """Why a row cannot take part; empty where it can."""
-        for tier in self._needed:
-            model = outcome.models.get(tier)
+        for name in self._needed:
+            model = outcome.models.get(name)
+            if model is None and name == CACHE:
+                continue
             if model is None:
-                return f"no answer of tier {tier}"
+                return f"no answer of tier {name}"
             if label_of(model) is None:
-                return f"no label of tier {tier}"
+                return f"no label of {'the stored answer' if name == CACHE else f'tier {name}'}"
         if propensity(outcome, self._needed, self._policy.audit.salt) <= 0.0:
             return "labelled, but no coin drew it, so it stands for no other row (enforced traffic, not audited)"
         return ""
@@ -213,23 +231,23 @@ class _Reading:
         outcome = charged(outcome, self._policy)
         request = request_of(outcome)
         made = plan(request, self._enforced, EVERY_GATE, self._place(request))
-        found = [outcome.models.get(tier) for tier in self._tiers]
+        found = [outcome.models.get(name, NOTHING_STORED if name == CACHE else None) for name in self._owners]
         columns = {
             "quality": [None if model is None else label_of(model) for model in found],
-            "people": [None if model is None else word_of_people(model) for model in found],
+            "people": [None if model is None else _word_of_people(model) for model in found],
             "cost": [None if model is None else model.cost for model in found],
         }
         signals: list[Signals | None] = []
         routed = self._routed(made.slice)
-        for place, tier in enumerate(self._policy.tiers[:-1]):
-            recorded = outcome.models[tier.name]
-            draft = draft_of(tier.name, recorded, tier.model)
-            failed = any(check.outcome == "fail" for check in [*built_in(request, draft), *recorded.checks])
-            asked = tier in made.tiers and not failed
-            if place == routed and not asked:
+        asked = {*([CACHE] if made.semantic else []), *(tier.name for tier in made.tiers)}
+        for place, source in enumerate(self._policy.sources):
+            recorded = outcome.models.get(source.name)
+            draft = _passed(request, source.name, recorded) if recorded is not None else None
+            if source.name not in asked:
+                draft = None
+            if place == routed and draft is None:
                 routed = -2
-            cascaded = asked and routed == -1
-            signals.append(self._signals(request, draft) if cascaded else None)
+            signals.append(self._signals(request, draft, source) if draft is not None and routed == -1 else None)
         return {
             "outcomes": outcome,
             "requests": request,
@@ -242,8 +260,10 @@ class _Reading:
             "propensity": propensity(outcome, self._needed, self._policy.audit.salt),
         }
 
-    def _signals(self, request: Request, draft: Any) -> Signals | None:
-        return narrowed(of_draft(request, draft, self._policy.families), self._policy.signals.sets)
+    def _signals(self, request: Request, draft: Draft, source: Source) -> Signals | None:
+        if source.name == CACHE:
+            return narrowed(draft.measured, source.sets) if draft.measured is not None else None
+        return narrowed(of_draft(request, draft, self._policy.families), source.sets)
 
     def _place(self, request: Request) -> str:
         """The slice that serving would find."""
@@ -254,9 +274,10 @@ class _Reading:
 
     def _routed(self, slice_name: str) -> int:
         declared = self._policy.slices.get(slice_name)
-        if declared is None or declared.route is None or declared.route == self._tiers[-1]:
+        if declared is None or declared.route is None or declared.route == self._owners[-1]:
             return -1
-        return self._tiers.index(declared.route)
+        return self._owners.index(declared.route)
 
 
 EVERY_GATE = EveryGate()
+NOTHING_STORED = ModelOutcome(correct=0, cost=0.0)

@@ -17,7 +17,7 @@ from cascade.lock import Gate
 from cascade.neighbours import FAMILY, Nearby, Neighbours, pack
 from cascade.policy import Policy
 from cascade.signals import extend, narrowed
-from cascade.types import Signals
+from cascade.types import CACHE, Signals
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,10 +39,10 @@ def scores_of(
     import numpy as np
 
     by_key = {(scorer.tier, scorer.signal_set): scorer for scorer in scorers}
-    scores = np.full((len(policy.tiers) - 1, len(rows)), -np.inf)
+    scores = np.full((len(policy.sources), len(rows)), -np.inf)
     for i, signals in enumerate(rows.signals):
         for index, found in enumerate(signals):
-            scorer = by_key.get((policy.tiers[index].name, found.set_name)) if found is not None else None
+            scorer = by_key.get((policy.sources[index].name, found.set_name)) if found is not None else None
             score = scorer.score(found, rows.slices[i]) if scorer is not None and found is not None else None
             if score is not None:
                 scores[index, i] = score
@@ -51,7 +51,7 @@ def scores_of(
 
 def standing(scores: Floats, rows: Rows, gates: Sequence[Gate], policy: Policy) -> Floats:
     """The same scores with the rows of routed slices put where their gates stand."""
-    names = [tier.name for tier in policy.tiers]
+    names = [source.name for source in policy.sources]
     placed = {(names.index(g.tier), g.slice): g.standing for g in gates if g.routed and g.standing is not None}
     for i, tier in enumerate(rows.routed):
         if tier >= 0:
@@ -73,7 +73,7 @@ def routed_gates(rows: Rows, kind: str, policy: Policy) -> list[Gate]:
         right = float(right_of(rows.quality[tier, here]).mean())
         gain = float(np.mean(rows.quality[tier, here] - rows.quality[-1, here]))
         place = logit(right) if kind == "right" else gain
-        owner = policy.tiers[tier].name
+        owner = policy.sources[tier].name
         gates.append(Gate(id=f"{owner}/{name}/routed", tier=owner, slice=name, routed=True, standing=place))
     return gates
 
@@ -83,9 +83,9 @@ def skipped(rows: Rows, scouts: Sequence[Scout], policy: Policy) -> Any:
     import numpy as np
 
     by_tier = {scout.tier: scout for scout in scouts}
-    found = np.zeros((len(policy.tiers) - 1, len(rows)), dtype=bool)
-    for index, tier in enumerate(policy.tiers[:-1]):
-        scout = by_tier.get(tier.name)
+    found = np.zeros((len(policy.sources), len(rows)), dtype=bool)
+    for index, source in enumerate(policy.sources):
+        scout = by_tier.get(source.name)
         if scout is not None:
             found[index] = [
                 scout.hopeless(request, name) for request, name in zip(rows.requests, rows.slices, strict=True)
@@ -94,7 +94,7 @@ def skipped(rows: Rows, scouts: Sequence[Scout], policy: Policy) -> Any:
 
 
 def fit_scouts(rows: Rows, scores: Floats, threshold: float, policy: Policy) -> list[Scout]:
-    """For each cheap tier: the chance that its draft would pass, and when asking does not pay.
+    """For each source that costs: the chance that its draft would pass, and when asking does not pay.
 
     ``scores`` are out of fold, (k, n), and ``threshold`` a provisional one found on these same rows:
     the certificate later counts only what the scout lets through, so it stays exact. Asking pays when
@@ -117,12 +117,13 @@ def fit_scouts(rows: Rows, scores: Floats, threshold: float, policy: Policy) -> 
     )
     varies = values.std(axis=0) > 0
     scouts = []
-    for index, tier in enumerate(policy.tiers[:-1]):
+    for index, source in enumerate(policy.sources):
         passed = scores[index] >= threshold
-        if min(int(passed.sum()), int((~passed).sum())) < LEAST_OF_A_KIND or not costs[-1] > 0 or not varies.any():
+        few = min(int(passed.sum()), int((~passed).sum())) < LEAST_OF_A_KIND
+        if source.name == CACHE or few or not costs[-1] > 0 or not varies.any():
             continue
         table = Table(
-            tier=tier.name,
+            tier=source.name,
             signal_set="question",
             places=list(range(len(rows))),
             signals=signals,
@@ -131,7 +132,7 @@ def fit_scouts(rows: Rows, scores: Floats, threshold: float, policy: Policy) -> 
             values=values[:, varies],
         )
         fitted = fit_right(table, passed, np.ones(len(rows)))
-        scouts.append(Scout(tier=tier.name, scorer=fitted.scorer, break_even=float(costs[index] / costs[-1])))
+        scouts.append(Scout(tier=source.name, scorer=fitted.scorer, break_even=float(costs[index] / costs[-1])))
     return scouts
 
 
@@ -143,7 +144,11 @@ def fit_neighbours(rows: Rows, policy: Policy, embedder: Embedder | None) -> lis
         raise ConfigError("a declared signal set reads neighbours, which needs an embedder")
     vectors = embedder.embed([request.question for request in rows.requests])
     failed = ~right_of(rows.quality)
-    packed = [pack(tier.name, embedder.name, vectors, failed[index]) for index, tier in enumerate(policy.tiers[:-1])]
+    packed = [
+        pack(source.name, embedder.name, vectors, failed[index])
+        for index, source in enumerate(policy.sources)
+        if source.name != CACHE
+    ]
     return [record for record in packed if record is not None]
 
 
@@ -157,11 +162,11 @@ def with_neighbours(
     nearby = {record.tier: Nearby(record) for record in records}
 
     def extended(tier: int, row: int, signals: Signals | None) -> Signals | None:
-        near = nearby.get(policy.tiers[tier].name)
+        near = nearby.get(policy.sources[tier].name)
         if signals is None or near is None:
             return signals
         found = extend(signals, FAMILY, near.measure(vectors[row], leave_out=row if own else None))
-        return narrowed(found, policy.signals.sets)
+        return narrowed(found, policy.sources[tier].sets)
 
     made = [[extended(tier, i, s) for tier, s in enumerate(signals)] for i, signals in enumerate(rows.signals)]
     return replace(rows, signals=made)

@@ -103,6 +103,8 @@ def _wordless(model: ModelOutcome) -> ModelOutcome:
     return replace(
         model,
         answer=None,
+        question=None,
+        entry=None,  # a digest without a key: whoever guesses the question can tell
         tool_calls=[],
         checks=[replace(check, detail="") for check in model.checks],
         verdicts=[replace(verdict, misses=[]) for verdict in model.verdicts],

@@ -96,7 +96,7 @@ def _break_even(found: BreakEven | None) -> list[RenderableType]:
 def _contest(evidence: Evidence) -> list[RenderableType]:
     table = _table("scorers tried", "tier", "signals", "rows", "log loss", "AUROC", "predicted\nsaving %", "chosen")
     for one in evidence.contest:
-        figures = (f"{one.log_loss:.3f}", f"{one.auroc:.3f}", _share(one.value))
+        figures = (_decimal(one.log_loss), _decimal(one.auroc), _share(one.value))
         _add(table, one.name, one.tier, one.signal_set, f"{one.rows:,}", *figures, "yes" if one.chosen else "")
     return _with(table)
 
@@ -152,6 +152,10 @@ def _text(said: str) -> Text:
     from rich.text import Text
 
     return Text(said)
+
+
+def _decimal(figure: float) -> str:
+    return words.NOTHING if math.isnan(figure) else f"{figure:.3f}"
 
 
 def _share(share: float, digits: int = 1) -> str:

@@ -18,7 +18,7 @@ from cascade.learning.path import Counts
 from cascade.lock import ANY_SLICE, Certificate, Gate, Lock
 from cascade.policy import Policy, Target
 from cascade.selftest.findings import Finding
-from cascade.types import Request, Signals
+from cascade.types import CACHE, Request, Signals
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -127,12 +127,11 @@ def _bare(gate: Gate, policy: Policy, lock: Lock) -> str:
         return ""
     names = [name for name in opened.scorer.features if ":" not in name]
     whole = dict(zip(opened.scorer.features, opened.scorer.means, strict=True))
-    tier = policy.tier(gate.tier)
-    made = Plan(slice=place, mode="enforce", tiers=[tier, policy.last], why="")
+    made = Plan(slice=place, mode="enforce", tiers=[policy.last], why="", semantic=gate.tier == CACHE)
     request = Request(id="selftest", messages=[{"role": "user", "content": "?"}])
     for missing in [*names, None]:
         left = {name: value for name, value in whole.items() if missing is not None and name != missing}
         families = tuple(gate.signal_set.split("+")) if missing is not None else ()
-        if rule(request, made, tier, [], Signals(values=left, families=families), found).serve:
+        if rule(request, made, gate.tier, [], Signals(values=left, families=families), found).serve:
             return f"{gate.id}: a draft without {missing or 'any signal'} is served"
     return ""

@@ -1,0 +1,41 @@
+"""The signals of what may be served: of a tier's draft, and of a stored answer to a near question.
+
+Generators like the flow that delegates to them; what they find decides nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from cascade.asks import Ask, Embed, Measure
+from cascade.matching import FAMILY as MATCH
+from cascade.matching import measure
+from cascade.neighbours import FAMILY as NEIGHBOURS
+from cascade.paid import paid
+from cascade.policy import Tier
+from cascade.run import Run
+from cascade.signals import NO_SIGNALS, extend, of_draft
+from cascade.types import Draft, Hit, Signals
+
+
+def sense(run: Run, tier: Tier, draft: Draft) -> Generator[Ask, Any, Signals]:
+    """All signals of a draft that some declared set reads: the free ones, and those that cost."""
+    signals = of_draft(run.request, draft, run.rules.policy.families)
+    nearby = run.rules.gates.nearby(tier.name)
+    if nearby is not None:
+        signals = extend(signals, NEIGHBOURS, nearby.measure((yield Embed(text=run.request.question))))
+    if draft.measured is None:
+        signals = yield from paid(run, tier.name, draft, signals)
+    for name in run.rules.policy.signals.user:
+        values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
+        signals = extend(signals, name, values)
+    return signals
+
+
+def likeness(run: Run, hit: Hit) -> Generator[Ask, Any, Signals]:
+    """How like the asked question is to the stored one, and how its answer has fared."""
+    if hit.draft.measured is not None:  # a recorded look-up brings what was measured then
+        return hit.draft.measured
+    return extend(NO_SIGNALS, MATCH, measure(run.request.question, hit))
+    yield  # a generator, like every part of the flow
