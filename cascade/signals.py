@@ -55,6 +55,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from operator import mul
 from types import MappingProxyType
 
+from cascade import matching
 from cascade.types import Draft, Message, Request, Signals
 
 FREE = frozenset({"logprobs", "size", "text", "top"})
@@ -79,14 +80,15 @@ VERIFIER_QUESTION = (
 )
 
 DIRECTIONS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(
+    dict(matching.DIRECTIONS)
+    | dict.fromkeys(
         ("text.length", "text.length_ratio", "text.digits", "text.not_stop", "size.question", "size.draft",
          "neighbours.nearest"), "?")
     | dict.fromkeys(
         ("text.hedging", "text.repetition", "text.asks_back", "logprobs.unlikely", "top.mean_entropy",
          "top.max_entropy", "neighbours.failures", "neighbours.failure"), "-")
 )  # fmt: skip
-"""Direction of the signals that are not ``+``, as in the table above."""
+"""Direction of the signals that are not ``+``, as in the table above and in that of ``cascade.matching``."""
 
 _LOG_HALF = -math.log(2.0)
 _ROUNDING = 1e-4  # providers round in half precision: a certain token may come out just above 0,

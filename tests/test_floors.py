@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding background local flights shipped
+    lexicon matching pairing
     policy policyfile asks neighbours confidence lock promise history difference gates checks signals prices intents
     matching exact paired betting economics intervals evidence simulate
     decide ladder run paid sensing flow replay compare ledger intake cache transports judging learning
