@@ -33,6 +33,8 @@ match.polarity        own words of both whose opposite the other has     [0, inf
 match.direction       1 if one goes from where the other goes to         0 or 1    ?
 match.age             log(1 + seconds since the answer was stored)       [0, inf)  ?
 match.passed          log(1 + audits that the entry has stood)           [0, inf)  +
+match.question        log(1 + characters of the asked question)          [0, inf)  ?
+match.answer          log(1 + characters of the stored answer)           [0, inf)  ?
 ===================== ================================================== ========= ===
 
 The word lists are English. In other languages ``negation``, ``polarity`` and ``direction`` stay at
@@ -57,7 +59,7 @@ DIRECTIONS: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(("match.replaced", "match.added"), "-")
     | dict.fromkeys(
         ("match.length", "match.asks", "match.numbers", "match.dates", "match.units", "match.names",
-         "match.negation", "match.polarity", "match.direction", "match.age"), "?")
+         "match.negation", "match.polarity", "match.direction", "match.age", "match.question", "match.answer"), "?")
 )  # fmt: skip
 """Direction of the signals that are not ``+``, as in the table above."""
 
@@ -106,6 +108,8 @@ def measure(question: str, hit: Hit) -> dict[str, float]:
         "direction": float(_turned(one, other)),
         "age": math.log1p(max(hit.age, 0.0)),
         "passed": math.log1p(max(hit.passed, 0)),
+        "question": math.log1p(len(question)),
+        "answer": math.log1p(len(hit.draft.text)),
     }
 
 

@@ -14,7 +14,7 @@ FLOORS = """
     types errors embedding background local flights shipped
     lexicon matching pairing
     policy policyfile asks neighbours confidence lock promise history difference gates checks signals prices intents
-    matching exact paired betting economics intervals evidence simulate
+    exact paired betting economics intervals evidence simulate
     decide ladder run paid sensing flow replay compare ledger intake cache transports judging learning
     watch recheck promotion
     shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
