@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
-    types errors embedding background local flights shipped
+    types errors embedding language background local flights shipped
     policy policyfile asks neighbours confidence lock promise history difference gates checks signals prices intents
     exact paired betting economics intervals evidence simulate
     decide ladder run paid flow replay compare ledger intake cache transports judging learning
