@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cascade.errors import ConfigError
+from cascade.types import CACHE
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -116,6 +117,14 @@ class Tier(Model):
     fallbacks: list[Fallback] = []
 
 
+def _regular(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
 class When(Section):
     """Which requests a rule means: all of what is stated must hold, and something must be stated."""
 
@@ -133,12 +142,7 @@ class When(Section):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
-        return pattern
+        return pattern if pattern is None else _regular(pattern)
 
 
 class Slice(Section):
@@ -188,11 +192,23 @@ class UserCheck(Section):
     tiers: list[str] = []
 
 
+TIME_SENSITIVE = [
+    r"\b(today|tonight|tomorrow|yesterday|now|nowadays|currently|latest|newest|up[- ]to[- ]date)\b",
+    r"\b(this|next|last|current) (hour|morning|afternoon|evening|week|weekend|month|season|year)\b",
+    r"\b(breaking|recent) (news|events|changes)\b|\bweather\b|\bforecast\b|\bat the moment\b",
+    r"\b(price|score|value|rate) of\b|\bexchange rate\b|\bwhat time is it\b",
+]
+"""English words of questions that have another answer tomorrow. One too many costs hits only."""
+
+
 class CachePolicy(Section):
-    """Exact hits; semantic ones stay off until a gate for them is certified.
+    """Exact hits, and with ``semantic`` those of the nearest stored question.
 
     ``max_temperature``: a request that samples hotter than this wants a new answer each time. A
-    request that states no temperature counts as 1.0, the providers' default.
+    request that states no temperature counts as 1.0, the providers' default. ``semantic`` candidates
+    are recorded, and served once a gate for them is certified. Requests whose question matches a
+    ``time_sensitive`` pattern (in any case of letters) are neither stored nor answered from the
+    cache. ``tags`` names metadata whose values label an entry, to invalidate it by.
     """
 
     enabled: bool = True
@@ -200,6 +216,9 @@ class CachePolicy(Section):
     size_limit_mb: Positive = 256.0
     max_temperature: Annotated[float, Field(ge=0.0)] = 0.0
     tools: bool = False
+    semantic: bool = False
+    time_sensitive: list[Annotated[str, AfterValidator(_regular)]] = TIME_SENSITIVE
+    tags: list[str] = []
 
 
 class Audit(Section):
@@ -294,7 +313,11 @@ class SignalPolicy(Section):
 
 
 class Policy(Section):
-    """A whole policy. ``tiers`` stand cheapest first; the last one is the frontier."""
+    """A whole policy. ``tiers`` stand cheapest first; the last one is the frontier.
+
+    ``embedder`` is what turns questions into vectors where something needs them: ``wordllama``,
+    ``minilm`` or ``litellm:MODEL``.
+    """
 
     name: Name
     mode: Literal["observe", "enforce"] = "enforce"
@@ -306,6 +329,7 @@ class Policy(Section):
     checks: list[UserCheck] = []
     signals: SignalPolicy = SignalPolicy()
     cache: CachePolicy = CachePolicy()
+    embedder: str = "wordllama"
     audit: Audit = Audit()
     observe: Observe = Observe()
     explore: Explore = Explore()
@@ -320,6 +344,8 @@ class Policy(Section):
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(f"tier named twice: {', '.join(sorted(doubled))}")
+        if CACHE in names:
+            raise ValueError(f"no tier may be named {CACHE!r}: that is the source of stored answers")
         named = [(f"slices.{name}.route", s.route) for name, s in self.slices.items() if s.route]
         named += [(f"stakes.{i}.tier", rule.tier) for i, rule in enumerate(self.stakes)]
         named += [(f"checks.{c.name}.tiers", tier) for c in self.checks for tier in c.tiers]

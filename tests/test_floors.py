@@ -13,9 +13,10 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding language background local flights shipped
     policy policyfile asks neighbours confidence lock promise history difference gates checks signals prices intents
-    exact paired betting economics intervals evidence simulate
+    fresh exact paired betting economics intervals evidence simulate
     decide ladder run paid flow replay compare ledger intake cache transports judging learning
     watch recheck promotion
+    embedders
     shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
     cli __init__ __main__
 """
