@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -12,7 +13,9 @@ from cascade.embedding import MiniLM, WordLlamaEmbedder
 from cascade.engine import embedder_of
 from cascade.errors import ConfigError
 from cascade.fresh import time_sensitive
-from cascade.lock import identity
+from cascade.gates import Gates
+from cascade.lock import Lock, identity
+from cascade.neighbours import pack
 from cascade.policy import Policy
 from cascade.transports.embeddings import HostedEmbedder
 
@@ -110,3 +113,15 @@ def test_another_embedder_voids_a_certificate_and_how_much_is_kept_does_not() ->
     assert identity(policy(**SEMANTIC), "e")["cache"] != identity(policy(**SEMANTIC), "f")["cache"]
     kept = policy(cache={"semantic": True, "ttl": 5.0, "size_limit_mb": 1.0, "tags": ["product"]})
     assert identity(kept, "e") == identity(policy(**SEMANTIC), "e")
+
+
+def test_labelled_questions_are_no_neighbours_of_another_embedder_s() -> None:
+    vectors = np.eye(100, 4, dtype=np.float32)
+    record = pack("cheap", "e", vectors, np.zeros(100, bool))
+    assert record is not None
+    lock = Lock(policy="p", neighbours=[record])
+    reading = policy(**SETS)
+    assert Gates(reading, lock, embedder="e").nearby("cheap") is not None
+    other = Gates(reading, lock, embedder="f")
+    assert other.nearby("cheap") is None
+    assert "made with e, serving f" in other.reasons["neighbours of cheap"]
