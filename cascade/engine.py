@@ -16,7 +16,8 @@ from cascade.asks import Spawn, Transport, UserSignal
 from cascade.cache.opening import cache_of
 from cascade.checks import CommandCheck, UserCheck
 from cascade.drivers import drive, drive_stream, drive_sync
-from cascade.embedding import Embedder, WordLlamaEmbedder
+from cascade.embedders import embedder_named
+from cascade.embedding import Embedder
 from cascade.errors import ConfigError
 from cascade.flow import answer
 from cascade.following import Following, stamp_of
@@ -51,7 +52,7 @@ class Cascade:
     connections, background loop and spool of its own.
 
     ``transport`` replaces the models (see ``cascade.testing``); ``checks`` and ``signals`` are the
-    user's own, by the names that the policy gives them; ``embedder`` replaces the packaged one;
+    user's own, by the names that the policy gives them; ``embedder`` replaces the policy's;
     ``store`` is the folder of ledger and cache
     (default: ``CASCADE_STORE``, the policy's, or ``.cascade/`` beside the policy).
     """
@@ -70,7 +71,7 @@ class Cascade:
     ) -> None:
         self.policy = policy
         self.path = path
-        embedder = embedder or packaged_embedder(policy)
+        embedder = embedder or embedder_of(policy)
         ladder = Ladder(policy)
         intents = fit_intents(policy, embedder) if embedder is not None else None
         folder = store if store is not None else store_folder(policy, path)
@@ -276,12 +277,12 @@ def _refuse_odd_messages(messages: Any) -> None:
         )
 
 
-def packaged_embedder(policy: Policy) -> Embedder | None:
-    """The packaged embedder where something needs vectors, so that nobody else pays for loading it."""
+def embedder_of(policy: Policy) -> Embedder | None:
+    """The policy's embedder where something needs vectors, so that nobody else pays for loading it."""
     by_examples = any(declared.examples for declared in policy.slices.values())
-    if not by_examples and NEIGHBOURS not in policy.families:
+    if not (by_examples or NEIGHBOURS in policy.families or policy.cache.semantic):
         return None
-    return WordLlamaEmbedder()
+    return embedder_named(policy.embedder)
 
 
 def _checks(policy: Policy, given: Mapping[str, UserCheck]) -> dict[str, UserCheck]:

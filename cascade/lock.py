@@ -172,8 +172,9 @@ def seal(gates: list[Gate], scorers: list[Scorer]) -> str:
 def identity(policy: Policy, embedder: str | None = None) -> dict[str, str]:
     """What a certificate is bound to: a digest of each *declared* part. A change voids it.
 
-    ``embedder`` is the name of the one that serves; it counts where slices are told apart by examples
-    or a signal set reads neighbours.
+    ``embedder`` is the name of the one that serves; it counts where slices are told apart by examples,
+    a signal set reads neighbours, or stored questions are looked for by meaning. Only there does what
+    may be stored count too.
 
     What a provider reports (``system_fingerprint``) is not in here: it takes several values across
     identical calls and is an early warning at most.
@@ -184,9 +185,17 @@ def identity(policy: Policy, embedder: str | None = None) -> dict[str, str]:
     shown["signals"].pop("cost")  # what a signal cost changes no answer
     parts["slices"] = digest([shown["slices"], shown["stakes"]])
     parts |= {name: digest(shown[name]) for name in ("checks", "signals", "preroute")}
-    if FAMILY in policy.families or any(declared.examples for declared in policy.slices.values()):
+    by_examples = any(declared.examples for declared in policy.slices.values())
+    if FAMILY in policy.families or by_examples or policy.cache.semantic:
         parts["embedder"] = embedder or "none"
+    if policy.cache.semantic:
+        read = policy.cache.model_dump(mode="json", include=_CACHED)
+        parts["cache"] = digest([read, embedder])
     return parts
+
+
+_CACHED = {"semantic", "max_temperature", "tools", "time_sensitive"}
+"""What of the cache decides which stored answers there are; how long and how many are kept does not."""
 
 
 def declared(tier: Tier) -> dict[str, Any]:

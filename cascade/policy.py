@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cascade.errors import ConfigError
+from cascade.tables import (
+    Audit,
+    Budget,
+    CachePolicy,
+    Explore,
+    LedgerPolicy,
+    Name,
+    Observe,
+    Positive,
+    Preroute,
+    Promotion,
+    Section,
+    SignalPolicy,
+    TierName,
+    regular,
+)  # fmt: skip
 from cascade.types import CACHE
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-TierName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
-"""Recorded data sets name their tiers as hubs name models, with an owner and a slash."""
-
-AUDIT_FLOOR = 0.01
-"""Least probability of a label: a row that could never be drawn can never be corrected for."""
-
-
-class Section(BaseModel):
-    """Base of the policy's tables: immutable, unknown keys refused."""
-
-    # Schemas are built on first use, so that importing a name of this module need not pay for all of them.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Price(Section):
@@ -134,12 +132,7 @@ class When(Section):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
-        return pattern
+        return pattern if pattern is None else regular(pattern)
 
 
 class Slice(Section):
@@ -192,115 +185,6 @@ class UserCheck(Section):
     tiers: list[str] = []
 
 
-class CachePolicy(Section):
-    """Exact hits, and with ``semantic`` the answer to the nearest question in an identical context.
-
-    A nearest answer is recorded as a draft of the source ``cache``, and served once a gate for it is
-    certified.
-
-    ``max_temperature``: a request that samples hotter than this wants a new answer each time. A
-    request that states no temperature counts as 1.0, the providers' default.
-    """
-
-    enabled: bool = True
-    semantic: bool = False
-    ttl: Positive | None = 86_400.0
-    size_limit_mb: Positive = 256.0
-    max_temperature: Annotated[float, Field(ge=0.0)] = 0.0
-    tools: bool = False
-
-
-class Audit(Section):
-    """Share of accepted and of escalated answers that a judge will see; never below the floor."""
-
-    accepted: Annotated[float, Field(ge=AUDIT_FLOOR, le=1.0)] = 0.05
-    escalated: Annotated[float, Field(ge=AUDIT_FLOOR, le=1.0)] = 0.05
-    salt: str = ""
-
-
-class Observe(Section):
-    """Observe mode: the cheap tiers answer ``rate`` of the requests off the caller's path."""
-
-    rate: Share = 1.0
-    ceiling_usd_a_day: Positive | None = None
-
-
-class Explore(Section):
-    """How often a closed tier is asked off the caller's path, so that its gate can ever open."""
-
-    rate: Annotated[float, Field(ge=AUDIT_FLOOR, le=1.0)] = 0.05
-    ceiling_usd_a_day: Positive | None = None
-
-
-class Budget(Section):
-    """Ceilings of one request, over all its steps."""
-
-    max_cost_usd: Positive | None = None
-    deadline_s: Positive | None = None
-
-
-class LedgerPolicy(Section):
-    """What of a request's content the ledger keeps: all, a keyed hash of the question, or nothing."""
-
-    content: Literal["full", "hashed", "none"] = "full"
-    store: str | None = None
-
-
-class Votes(Section):
-    """Family ``votes``: further samples of the same tier; how far do they agree with the draft?"""
-
-    samples: Annotated[int, Field(ge=1, le=20)] = 2
-    temperature: Annotated[float, Field(gt=0.0)] = 1.0
-
-
-class Second(Section):
-    """Family ``second``: another tier's answer to the same question; does it agree with the draft?"""
-
-    tier: str
-
-
-class Verifier(Section):
-    """Family ``verifier``: a tier is asked, for one token, whether the draft is right."""
-
-    tier: str
-
-
-class Preroute(Section):
-    """Skip a cheap tier where it will so probably be rejected that asking it does not pay.
-
-    The predicted chance and the break-even that it is compared with are fitted by calibration.
-    """
-
-    enabled: bool = True
-
-
-class Promotion(Section):
-    """When a candidate lock may take the place of the one in force.
-
-    On held-out rows it must be shown, with 95 % confidence on both sides, to lose less than
-    ``margin`` of quality (in [0, 1], mean over all requests) against it.
-    """
-
-    margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
-
-
-class SignalPolicy(Section):
-    """Which signal sets get a scorer and a share of the error budget, and which signals may cost.
-
-    A set is a list of families. A draft whose set is not declared escalates. ``votes``, ``second``
-    and ``verifier`` cost calls, which are charged to the decision; ``user`` names signals given in
-    code. ``cost`` says what a signal of recorded data cost to measure, in units of the cheap call
-    (``judged_decisiveness = 1.0``): recorded costs of a call do not hold it.
-    """
-
-    sets: list[list[str]] = [["logprobs", "text"]]
-    user: list[Name] = []
-    cost: dict[str, Annotated[float, Field(ge=0.0)]] = {}
-    votes: Votes | None = None
-    second: Second | None = None
-    verifier: Verifier | None = None
-
-
 class Source(NamedTuple):
     """What may serve without the last tier, and the signal sets that get a scorer there."""
 
@@ -309,7 +193,11 @@ class Source(NamedTuple):
 
 
 class Policy(Section):
-    """A whole policy. ``tiers`` stand cheapest first; the last one is the frontier."""
+    """A whole policy. ``tiers`` stand cheapest first; the last one is the frontier.
+
+    ``embedder`` is what turns questions into vectors where something needs them: ``wordllama``,
+    ``minilm`` or ``litellm:MODEL``.
+    """
 
     name: Name
     mode: Literal["observe", "enforce"] = "enforce"
@@ -321,6 +209,7 @@ class Policy(Section):
     checks: list[UserCheck] = []
     signals: SignalPolicy = SignalPolicy()
     cache: CachePolicy = CachePolicy()
+    embedder: str = "wordllama"
     audit: Audit = Audit()
     observe: Observe = Observe()
     explore: Explore = Explore()
@@ -332,11 +221,11 @@ class Policy(Section):
     @model_validator(mode="after")
     def _names_hold(self) -> Policy:
         names = [tier.name for tier in self.tiers]
-        if CACHE in names:
-            raise ValueError(f"{CACHE!r} is what the cache is called beside the tiers; give the tier another name")
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(f"tier named twice: {', '.join(sorted(doubled))}")
+        if CACHE in names:
+            raise ValueError(f"no tier may be named {CACHE!r}: that is the source of stored answers")
         named = [(f"slices.{name}.route", s.route) for name, s in self.slices.items() if s.route]
         named += [(f"stakes.{i}.tier", rule.tier) for i, rule in enumerate(self.stakes)]
         named += [(f"checks.{c.name}.tiers", tier) for c in self.checks for tier in c.tiers]

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from cascade.errors import PolicyError
-from cascade.policy import Policy, Section, nearest
+from cascade.policy import Policy, nearest
+from cascade.tables import Section
 
 
 def load_policy(path: str | Path) -> Policy:

@@ -261,6 +261,38 @@ async def _hang_in_stream(asked: Asked) -> None:
     await asked.hang()
 
 
+def _embeds(change: Callable[[list[float]], list[Any]] = lambda found: found) -> Callable[[Asked], Awaitable[None]]:
+    """The vectors of the texts, last text first; see ``vector_of``."""
+
+    async def behave(asked: Asked) -> None:
+        texts = asked.body["input"]
+        rows = [
+            {"object": "embedding", "index": i, "embedding": change(vector_of(text, asked.body.get("dimensions", 4)))}
+            for i, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": 10 * len(texts), "total_tokens": 10 * len(texts)}
+        await asked.reply({"object": "list", "model": asked.model, "data": rows[::-1], "usage": usage})
+
+    return behave
+
+
+async def _embeds_after_429(asked: Asked) -> None:
+    if asked.server.count(asked.model) == 1:
+        return await asked.refuse(429, "only this once", "Retry-After: 0\r\n")
+    await _embeds()(asked)
+
+
+async def _embeds_one(asked: Asked) -> None:
+    """One vector, however many texts there were."""
+    asked.body["input"] = asked.body["input"][:1]
+    await _embeds()(asked)
+
+
+def vector_of(text: str, dimensions: int) -> list[float]:
+    """A vector that tells short texts apart; its length is not one."""
+    return [float(1 + sum(text.encode()) % (7 + i)) for i in range(dimensions)]
+
+
 _CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
 
 BEHAVIOURS: dict[str, Callable[[Asked], Awaitable[None]]] = {
@@ -282,6 +314,7 @@ BEHAVIOURS: dict[str, Callable[[Asked], Awaitable[None]]] = {
     "403": _refuses(403, "not for you"),
     "422": _refuses(422, "messages: field required"),
     "429": _refuses(429, "slow down"),
+    "429-at-once": _refuses(429, "slow down", "Retry-After-Ms: 1\r\n"),
     "429-retry-after": _refuses(429, "slow down", "Retry-After: 7\r\n"),
     "429-retry-date": _refuses(429, "slow down", "Retry-After: Fri, 31 Dec 2100 23:59:59 GMT\r\n"),
     "500": _refuses(500, "out of memory"),
@@ -306,6 +339,14 @@ BEHAVIOURS: dict[str, Callable[[Asked], Awaitable[None]]] = {
     "length": _answers(text="four and", finish="length"),
     "refusal": _answers(text=None, refusal="I cannot help with that."),
     "filtered": _answers(text="", finish="content_filter"),
+    "embed": _embeds(),
+    "text-embedding-3-small": _embeds(),
+    "embed-429-then-ok": _embeds_after_429,
+    "embed-one": _embeds_one,
+    "embed-short": _embeds(lambda found: found[1:]),
+    "embed-nan": _embeds(lambda found: [float("nan"), *found[1:]]),
+    "embed-zero": _embeds(lambda found: [0.0] * len(found)),
+    "embed-words": _embeds(lambda found: ["one", *found[1:]]),
 }
 
 

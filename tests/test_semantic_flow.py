@@ -180,5 +180,5 @@ def test_a_slice_known_by_examples_is_told_by_the_vector_that_the_lookup_made() 
 
 
 def test_no_tier_may_be_called_cache() -> None:
-    with pytest.raises(Exception, match="another name"):
+    with pytest.raises(Exception, match="no tier may be named"):
         policy_of(tier("cache"), tier("frontier"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from cascade.language import language_of
 from cascade.types import Message, Request
 
 DELIVERY = frozenset({"stream", "stream_options", "timeout"})
@@ -40,8 +41,11 @@ class Identity:
         return _digest([*self._frame(request), request.messages])
 
     def context(self, request: Request, embedder: str) -> str:
-        """The same for everything but the text of the last user turn. Raises as ``key`` does."""
-        return _digest([*self._frame(request), _blanked(request.messages), embedder])
+        """The same for everything but the text of the last user turn, whose language it does hold.
+
+        Raises as ``key`` does, and ``ConfigError`` where no language can be told.
+        """
+        return _digest([*self._frame(request), _blanked(request.messages), embedder, language_of(request.question)])
 
     def _frame(self, request: Request) -> list[Any]:
         params, metadata = request.params, request.metadata

@@ -210,12 +210,12 @@ def _written(
 
 def _learned(found: Intake, policy: Policy, judge: str, allow_conflict: bool, shown: Any) -> tuple[Learned, Any]:
     """The calibration and its evidence, with the same without log-probabilities beside it."""
-    from cascade.engine import packaged_embedder
+    from cascade.engine import embedder_of
     from cascade.learning.account import account
     from cascade.learning.calibrate import learn
     from cascade.learning.lesser import without_logprobs
 
-    embedder = packaged_embedder(policy)
+    embedder = embedder_of(policy)
     learned = learn(found.outcomes, policy, judge=judge, embedder=embedder, allow_conflict=allow_conflict)
     shown("telling from held-out rows what it saves")
     lesser = without_logprobs(found.outcomes, policy, judge=judge, embedder=embedder, allow_conflict=allow_conflict)

@@ -66,7 +66,7 @@ def check(
     each certificate `answer`, `reason`, `alarm` and `delta` as its shares, counts, `risk`, `p_broken`,
     `p_holds`, `more_rows` that would decide; fields at their default left out), `left_out`.
     """
-    from cascade.engine import packaged_embedder
+    from cascade.engine import embedder_of
     from cascade.ledger import read_outcomes
     from cascade.lock import load_lock, lock_path
     from cascade.policyfile import load_policy
@@ -83,7 +83,7 @@ def check(
     with ExitStack() as stack:
         memory = None if once else _memory(stack, file, store)
         with status("testing"):
-            found = checked(rows, loaded, found_lock, alarm=alarm, embedder=packaged_embedder(loaded), memory=memory)
+            found = checked(rows, loaded, found_lock, alarm=alarm, embedder=embedder_of(loaded), memory=memory)
     if json:
         emit(found)
     else:

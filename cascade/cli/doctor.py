@@ -215,14 +215,14 @@ def _checks(policy: Policy) -> Iterator[Finding]:
 
 
 def _gates(policy: Policy, lock: Lock | None, file: Path) -> Iterator[Finding]:
-    from cascade.engine import packaged_embedder
+    from cascade.engine import embedder_of
     from cascade.gates import Gates
 
     if lock is None:
         said = f"there is none, so everything goes to {policy.last.name}: cascade calibrate FILE --policy {file}"
         yield Finding("warn", "lock", said)
         return
-    embedder = packaged_embedder(policy)
+    embedder = embedder_of(policy)
     gates = Gates(policy, lock, embedder=embedder.name if embedder is not None else None)
     for certificate in lock.certificates:
         if certificate.id in gates.reasons:

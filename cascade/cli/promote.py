@@ -126,11 +126,11 @@ def _weighed(
     policy: Policy, current: Lock | None, candidate: Lock, outcomes: Path | None, held_out: bool
 ) -> tuple[list[str], Weighed | None]:
     """Refusals in words, and the evidence where there is any."""
-    from cascade.engine import packaged_embedder
+    from cascade.engine import embedder_of
     from cascade.ledger import read_outcomes
     from cascade.promotion import standing, weigh
 
-    embedder = packaged_embedder(policy)
+    embedder = embedder_of(policy)
     refusals = standing(candidate, policy, embedder.name if embedder is not None else None)
     if outcomes is None:
         return [*refusals, "no outcomes were given, so nothing was compared"], None

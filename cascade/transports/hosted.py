@@ -94,7 +94,7 @@ class LiteLLMTransport:
             async with asyncio.timeout(call.timeout):
                 raw = await litellm.acompletion(**arguments)
         except Exception as error:
-            raise _translated(error, call, provider) from None
+            raise translated(error, call, provider) from None
         latency = time.perf_counter() - started
         origin = Origin(call.tier, call.endpoint.model, price_for(call.endpoint), latency, provider)
         return draft_of(reply_of(raw), raw, origin)
@@ -118,7 +118,7 @@ class LiteLLMTransport:
             if getattr(answer, "received_finish_reason", "unknown") is None:
                 raise broken(provider, "ended the stream before the answer was complete", 200)
         except Exception as error:
-            raise _translated(error, call, provider) from None
+            raise translated(error, call, provider) from None
         finally:
             if answer is not None:
                 await answer.aclose()
@@ -127,7 +127,7 @@ class LiteLLMTransport:
 def _arguments(litellm: Any, call: Call) -> tuple[str, dict[str, Any]]:
     """Who provides the model, and what to give to ``acompletion``."""
     endpoint = call.endpoint
-    provider = _provider(litellm, endpoint.model)
+    provider = provider_of(litellm, endpoint.model)
     supported = _supported(litellm, endpoint.model)
     arguments: dict[str, Any] = dict(call.params)
     arguments.pop("stream", None)
@@ -140,13 +140,14 @@ def _arguments(litellm: Any, call: Call) -> tuple[str, dict[str, Any]]:
         if endpoint.top_logprobs and "top_logprobs" in supported:
             arguments["top_logprobs"] = max(endpoint.top_logprobs, arguments.get("top_logprobs") or 0)
     arguments |= {"model": endpoint.model, "messages": call.messages, "timeout": call.timeout} | _QUIET
-    arguments["api_key"] = _key(litellm, endpoint, provider)
+    arguments["api_key"] = key_of(litellm, endpoint, provider)
     if endpoint.base_url:
         arguments["api_base"] = endpoint.base_url
     return provider, arguments
 
 
-def _provider(litellm: Any, model: str) -> str:
+def provider_of(litellm: Any, model: str) -> str:
+    """Who provides the model; ``ConfigError`` where litellm cannot tell."""
     try:
         return str(litellm.get_llm_provider(model)[1])
     except Exception:
@@ -160,7 +161,7 @@ def _supported(litellm: Any, model: str) -> frozenset[str]:
     return frozenset(litellm.get_supported_openai_params(model) or ())
 
 
-def _key(litellm: Any, endpoint: Endpoint, provider: str) -> str | None:
+def key_of(litellm: Any, endpoint: Endpoint, provider: str) -> str | None:
     """The endpoint's own key, or None where litellm finds the provider's usual one by itself.
 
     Checked before the call, since a missing key and a refused connection are the same exception
@@ -181,7 +182,7 @@ def _missing(litellm: Any, model: str) -> list[str]:
     return list(litellm.validate_environment(model)["missing_keys"])
 
 
-def _translated(error: Exception, call: Call, provider: str) -> Exception:
+def translated(error: Exception, call: Call, provider: str) -> Exception:
     """Litellm's exception as ours, by its status and by what caused it."""
     if isinstance(error, UpstreamError | ConfigError):
         return error

@@ -27,8 +27,9 @@ from cascade.judging.hearing import IN_A_ROW, Heard, hear
 from cascade.judging.source import LedgerSource
 from cascade.learning.drawn import TEST
 from cascade.parts import Parts
-from cascade.policy import Budget, CachePolicy, LedgerPolicy, Observe, Policy
+from cascade.policy import Policy
 from cascade.replay import request_of
+from cascade.tables import Budget, CachePolicy, LedgerPolicy, Observe
 from cascade.trial.meter import Meter, ceiling_of
 from cascade.trial.pace import Pace, RowCost
 from cascade.trial.remembering import Remembering

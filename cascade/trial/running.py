@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from cascade.asks import Transport
-from cascade.engine import packaged_embedder
+from cascade.engine import embedder_of
 from cascade.errors import BudgetError, ConfigError, UpstreamError
 from cascade.judging.case import Judge
 from cascade.judging.families import family
@@ -178,7 +178,7 @@ class Trial:
             mean_costs(self.recorder.costs(), self.spent),
             judge=self.judge.name,
             allow_conflict=self.setting.allow_conflict,
-            embedder=packaged_embedder(policy),
+            embedder=embedder_of(policy),
         )
         unreached = [prompt.id for prompt in left if prompt.id not in failed]
         evidence = with_unasked(found.evidence, failed, unreached)

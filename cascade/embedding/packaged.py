@@ -1,39 +1,18 @@
-"""Texts to vectors, without a network: the protocol, and the embedder that ships with its weights."""
+"""The default embedder, which comes with every installation and ships with its weights."""
 
 from __future__ import annotations
 
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from cascade.embedding.protocol import encodable
 from cascade.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-
-class Embedder(Protocol):
-    """Anything that maps texts to vectors.
-
-    ``name`` changes whenever the vectors do (model, version, dimensions): stored vectors are
-    compared only with those of the same name.
-    """
-
-    @property
-    def name(self) -> str:
-        """What the vectors are bound to."""
-        ...
-
-    @property
-    def dimensions(self) -> int:
-        """Length of a vector."""
-        ...
-
-    def embed(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Vectors of shape (len(texts), dimensions), unit length; a text without tokens is zero."""
-        ...
 
 
 class WordLlamaEmbedder:
@@ -59,7 +38,7 @@ class WordLlamaEmbedder:
         import numpy as np
 
         # Its own norm=True divides by zero for a text without tokens.
-        vectors: npt.NDArray[np.float32] = self._model.embed(texts)
+        vectors: npt.NDArray[np.float32] = self._model.embed([encodable(text) for text in texts])
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors
