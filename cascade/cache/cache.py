@@ -41,8 +41,8 @@ class Cache:
 
     Whatever breaks is a miss, counted in ``faults``: ``key`` (the request has no canonical form),
     ``encode`` (nor has the answer), ``withheld`` (the hook raised), ``oversize``, ``open``, ``read`` and
-    ``write`` (the database), ``busy`` (other threads took too long), ``refused`` and ``decode`` (rows that
-    this package did not write), ``embed``, ``serves``.
+    ``write`` (the database), ``discarded`` (it was garbage, and is begun anew), ``busy`` (other threads
+    took too long), ``refused`` and ``decode`` (rows that this package did not write), ``embed``, ``serves``.
 
     Threads may share it. A forked child may go on using it; in memory it begins with an empty one.
     What another process stores is found at once by identity, and within a second by similarity; what

@@ -54,20 +54,14 @@ class ForeignError(Exception):
 def open_database(folder: Path | None, size_limit: int) -> sqlite3.Connection:
     """The database in ``folder``, which is created and made private (0700), or a new one in memory.
 
-    One with garbage in it, or of another schema, is discarded and begun anew. Raises ``OSError`` or
-    ``sqlite3.Error`` where the folder cannot be used or is locked for longer than ``PATIENCE``.
+    Raises ``OSError`` or ``sqlite3.Error`` where the folder cannot be used or is locked for longer than
+    ``PATIENCE``, and what ``is_garbage`` knows where the file is not a database of ours.
     """
     if folder is None:
         return _open(None, size_limit)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    try:
-        return _open(folder, size_limit)
-    except (sqlite3.DatabaseError, ForeignError) as error:
-        if not is_garbage(error):
-            raise
-        discard(folder)
-        return _open(folder, size_limit)
+    return _open(folder, size_limit)
 
 
 def connect(folder: Path | None) -> sqlite3.Connection:
@@ -140,8 +134,8 @@ def is_passing(error: BaseException) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
 
 
-def discard_if_unsound(folder: Path) -> None:
-    """Discard the database if a fresh look finds it corrupt.
+def discard_if_unsound(folder: Path) -> bool:
+    """Discard the database if a fresh look finds it corrupt, and say so.
 
     The error that led here may come from a file that another process has replaced meanwhile; that
     one's new database must survive.
@@ -155,6 +149,7 @@ def discard_if_unsound(folder: Path) -> None:
         sound = False
     if not sound:
         discard(folder)
+    return not sound
 
 
 def discard(folder: Path) -> None:

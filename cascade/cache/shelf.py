@@ -10,8 +10,11 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float32]
 
-FIRST, NEXT = 4_096, 16_384
-"""Rows of the first block and of every other. Up to one block the search compares with every row."""
+LEAST, FIRST, NEXT = 4, 4_096, 16_384
+"""Rows with which the first block begins, which it has when it is full, and which every other has.
+
+Up to one block the search compares with every row.
+"""
 
 CANDIDATES = 256
 """How many rows, of those whose signs agree best, are compared with in full."""
@@ -27,7 +30,7 @@ FAR = np.uint16(0x4000)
 
 
 class Shelf:
-    """Unit vectors by id, in blocks that are only ever added: no step grows with their number.
+    """Unit vectors by id, in blocks of a bounded size: no step but the scan grows with their number.
 
     A look-up compares with every row while they fit in the first block. Beyond, codes of one bit a
     dimension choose ``CANDIDATES`` rows, which are then compared with in full. A code holds the
@@ -42,7 +45,7 @@ class Shelf:
 
     def __init__(self, context: bytes, dimensions: int) -> None:
         self.context = context
-        self._blocks: list[_Block] = [_Block(4, dimensions)]
+        self._blocks: list[_Block] = [_Block(LEAST, dimensions)]
         self._used = 0
         self._holes: list[int] = []
         self._centre: Vector | None = None
@@ -102,19 +105,18 @@ class Shelf:
         return self._blocks[number + 1], offset
 
     def _room(self) -> tuple[_Block, int]:
-        """The block that the next row comes into, and where in it, after making one if there is none."""
-        last = self._blocks[-1]
-        if self._used < FIRST:
-            if self._used == len(last.ids):
-                self._blocks[0] = last = last.grown(min(FIRST, self._used + self._used // 4 + 4))
-            return last, self._used
-        offset = (self._used - FIRST) % NEXT
-        if offset == 0 and len(self._blocks) == 1 + (self._used - FIRST) // NEXT:
-            if self._centre is None:
-                self._encode()
-            last = _Block(NEXT, self._dimensions, coded=True)
-            self._blocks.append(last)
-        return last, offset
+        """The block that the next row comes into, and where in it, after making room if there is none."""
+        if self._used == FIRST and self._centre is None:
+            self._encode()
+        number = 0 if self._used < FIRST else 1 + (self._used - FIRST) // NEXT
+        offset = self._used if number == 0 else (self._used - FIRST) % NEXT
+        if number == len(self._blocks):
+            # Whole, since pages that are not written to yet take no memory, and copies leave holes in the heap.
+            self._blocks.append(_Block(NEXT, self._dimensions, coded=True))
+        block = self._blocks[number]
+        if offset == len(block.ids):  # by a quarter: doubling would leave half of it empty
+            self._blocks[0] = block = block.grown(min(FIRST, offset + offset // 4 + LEAST))
+        return block, offset
 
     def _encode(self) -> None:
         """Fix the centre at the mean of the first block, which is full, and give its rows their codes."""
@@ -134,7 +136,7 @@ class Shelf:
 
 
 class _Block:
-    """A fixed number of rows, their ids and, on a large shelf, their codes."""
+    """Some rows, their ids and, on a large shelf, their codes."""
 
     def __init__(self, size: int, dimensions: int, coded: bool = False) -> None:
         self.rows: Vector = np.empty((size, dimensions), np.float32)

@@ -14,6 +14,7 @@ from cascade.cache.answers import Answers
 
 if TYPE_CHECKING:
     import os
+    import sqlite3
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class Store:
 
     What fails is counted in ``faults`` under ``open`` or as the caller calls it. After a fault the
     connection is closed, which rolls back whatever was half done, and a corrupt database is discarded
-    and begun anew; but not where another merely held the lock or the disk was full. The database is at
+    and begun anew (``discarded``); but not where another merely held the lock or the disk was full. The database is at
     most ``size_limit`` bytes; SQLite's write-ahead log, up to 4 MB, comes on top. It survives kill -9,
     not necessarily loss of power. Not thread-safe: the owner serialises calls.
     """
@@ -66,7 +67,7 @@ class Store:
         if self._failed_at is not None and time.monotonic() - self._failed_at < REOPEN_AFTER:
             return None
         try:
-            db = disk.open_database(self.folder, self._size_limit)
+            db = self._database()
             try:
                 self._answers = Answers(db, self._size_limit)
                 self._answers.shrink()
@@ -79,6 +80,16 @@ class Store:
             self._faults["open"] += 1
             self._failed_at = time.monotonic()
         return self._answers
+
+    def _database(self) -> sqlite3.Connection:
+        try:
+            return disk.open_database(self.folder, self._size_limit)
+        except Exception as error:
+            if self.folder is None or not disk.is_garbage(error):
+                raise
+        self._faults["discarded"] += 1
+        disk.discard(self.folder)
+        return disk.open_database(self.folder, self._size_limit)
 
     def _replaced(self) -> bool:
         """Whether another process has discarded the file; then the connection to it is closed."""
@@ -102,7 +113,8 @@ class Store:
         self.close()
         if garbage and self.folder is not None:
             with suppress(Exception):
-                disk.discard_if_unsound(self.folder)
+                if disk.discard_if_unsound(self.folder):
+                    self._faults["discarded"] += 1
 
     def close(self) -> None:
         """Close the connection; the next ``run`` opens another. In memory that is the end of all rows."""
