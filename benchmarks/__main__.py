@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -66,6 +67,44 @@ def fitting(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def cache_kill(arguments: argparse.Namespace) -> None:
+    """Kill, look, write both files, print one of them."""
+    from benchmarks.cache import kill
+    from benchmarks.coverage.report import write
+
+    made = kill.measure(arguments.rounds, say)
+    page = kill.markdown(made)
+    write(made, page, "cache_kill")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
+def cache_speed(arguments: argparse.Namespace) -> None:
+    """Measure, write both files, print one of them."""
+    from benchmarks.cache import speed
+    from benchmarks.coverage.report import write
+
+    made = speed.measure(arguments.data, arguments.rounds, arguments.most, say)
+    page = speed.markdown(made)
+    write(made, page, "cache_speed")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
+def of_the_cache(commands: Any) -> None:
+    """The benchmarks of the semantic cache."""
+    asked = commands.add_parser("cache", help="the semantic cache: what it costs, what it survives")
+    kinds = asked.add_subparsers(required=True, metavar="WHAT")
+    asked = kinds.add_parser("speed", help="look-ups, inserts, reload, memory and recall, beside GPTCache")
+    asked.add_argument("--data", type=Path, metavar="DIR", help="folder of questions, for recall on real embeddings")
+    asked.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
+    asked.add_argument("--most", type=int, default=1_000_000, help="largest index (default: 1,000,000)")
+    asked.add_argument("--json", action="store_true", help="print cache_speed.json instead of the tables")
+    asked.set_defaults(run=cache_speed)
+    asked = kinds.add_parser("kill", help="writers killed at random points")
+    asked.add_argument("--rounds", type=int, default=200, help="default: 200")
+    asked.add_argument("--json", action="store_true", help="print cache_kill.json instead of the table")
+    asked.set_defaults(run=cache_kill)
+
+
 def main() -> None:
     """One subcommand a kind of benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
@@ -96,6 +135,7 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     asked.add_argument("--json", action="store_true", help="print fitting.json instead of the table")
     asked.set_defaults(run=fitting)
+    of_the_cache(commands)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from typing import Any
 
-from cascade.asks import Ask, Call, Check, Flow, Lookup, Measure, Stream, Together, Wait
+from cascade.asks import Ask, Call, Check, Embed, Flow, Lookup, Measure, Stream, Together, Wait
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.parts import Join, Parts
 from cascade.transports.streams import spoken
 from cascade.types import Answer, Draft, Entry
 
-Pending = Call | Together | Wait | Check | Measure | Join
+Pending = Call | Together | Wait | Check | Measure | Embed | Lookup | Join
 WAITS = (Call, Together, Wait, Check, Measure)
 
 
@@ -39,10 +39,10 @@ def pump(flow: Flow, parts: Parts) -> Generator[Pending, Any, Answer | float]:
                 return stop.value  # type: ignore[no-any-return]
             reply, error = None, None
             try:
-                if isinstance(ask, WAITS):
+                if isinstance(ask, WAITS) or (parts.embeds_slowly and isinstance(ask, Embed)):
                     reply = yield ask
                 elif isinstance(ask, Lookup):
-                    reply = parts.lookup(ask)
+                    reply = (yield ask) if parts.embeds_slowly else parts.lookup(ask)
                     if isinstance(reply, Join):
                         reply = yield reply
                     elif isinstance(reply, str):

@@ -17,10 +17,11 @@ from cascade.cache.opening import cache_of
 from cascade.checks import CommandCheck, UserCheck
 from cascade.drivers import drive, drive_stream, drive_sync
 from cascade.embedders import embedder_named
-from cascade.embedding import Embedder
+from cascade.embedding import Embedder, Remembered
 from cascade.errors import ConfigError
 from cascade.flow import answer
 from cascade.following import Following, stamp_of
+from cascade.fresh import Personal
 from cascade.gates import Gates
 from cascade.intents import fit_intents
 from cascade.ladder import Ladder
@@ -53,7 +54,8 @@ class Cascade:
 
     ``transport`` replaces the models (see ``cascade.testing``); ``checks`` and ``signals`` are the
     user's own, by the names that the policy gives them; ``embedder`` replaces the policy's;
-    ``store`` is the folder of ledger and cache
+    ``personal`` says of a request whether it holds personal data: it is then neither stored in the
+    cache nor answered from it; ``store`` is the folder of ledger and cache
     (default: ``CASCADE_STORE``, the policy's, or ``.cascade/`` beside the policy).
     """
 
@@ -66,12 +68,14 @@ class Cascade:
         checks: Mapping[str, UserCheck] | None = None,
         signals: Mapping[str, UserSignal] | None = None,
         embedder: Embedder | None = None,
+        personal: Personal | None = None,
         store: Path | None = None,
         path: Path | None = None,
     ) -> None:
         self.policy = policy
         self.path = path
-        embedder = embedder or embedder_of(policy)
+        chosen = embedder or embedder_of(policy)
+        self._embedder = embedder = Remembered(chosen) if chosen is not None else None
         ladder = Ladder(policy)
         intents = fit_intents(policy, embedder) if embedder is not None else None
         folder = store if store is not None else store_folder(policy, path)
@@ -79,7 +83,9 @@ class Cascade:
         self._shadows = Shadows(policy)
         self.parts = Parts(
             transport=transport or Transports(),
-            cache=cache_of(policy, ladder, None if folder == IN_MEMORY else folder),
+            cache=cache_of(
+                policy, ladder, None if folder == IN_MEMORY else folder, embedder=embedder, personal=personal
+            ),
             ledger=self.ledger,
             checks=_checks(policy, checks or {}),
             signals=_signals(policy, signals or {}),
@@ -245,6 +251,8 @@ class Cascade:
     def forked(self) -> None:
         """In a forked child: nothing of the parent's work is under way here."""
         self._shadows.reset()
+        if self._embedder is not None:
+            self._embedder.forked()
         self._following.forked()
 
     def _spawn(self, ask: Spawn, parts: Parts) -> None:

@@ -82,6 +82,7 @@ class Parts:
         self._signals = signals
         self._spawn = spawn
         self._embedder = embedder
+        self.embeds_slowly: bool = getattr(embedder, "slow", False)
         self.flights = Flights()
 
     def through(self, transport: Transport, cache: Answers | None) -> Self:
@@ -94,6 +95,8 @@ class Parts:
         """Answer what needs no event loop, in the thread that asks."""
         if isinstance(ask, Keep):
             return self._keep(ask)
+        if isinstance(ask, Lookup):
+            return self.lookup(ask)
         if isinstance(ask, Check):
             return self._check(ask)
         if isinstance(ask, Measure):
@@ -106,7 +109,7 @@ class Parts:
 
     def wait_here(self, ask: Ask | Join) -> Any:
         """``wait`` for a thread without an event loop; only what needs one goes to the background loop."""
-        if isinstance(ask, (Check, Measure)):
+        if isinstance(ask, (Check, Measure, Lookup, Embed)):
             return self.perform(ask)
         here = getattr(self.transport, "complete_here", None)
         if here is None or not isinstance(ask, Call):

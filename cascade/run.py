@@ -239,7 +239,7 @@ class Run:
         coin, thrown before the look-up, has the whole ladder asked in the shadow.
         """
         ruled = "near" if self.plan.semantic else "near, no open gate"
-        self.note(Step(kind="lookup", outcome="semantic" if served else ruled, tier=hit.draft.tier))
+        self.note(Step(kind="lookup", outcome="semantic" if served else ruled, tier=hit.draft.tier, cost=hit.cost))
         stored = self.models.get(CACHE)
         if stored is not None:
             told = msgspec.structs.replace(stored, question=hit.question, entry=hit.key, cost=0.0, latency_ms=0.0)

@@ -136,6 +136,7 @@ class Hit(Record, frozen=True, kw_only=True):
 
     Of a semantic hit ``question`` is the stored one, ``passed`` how many audits the entry has stood,
     and ``vectors`` the asked and the stored question's, unit length, shape (2, d); they stay in memory.
+    ``cost`` is what finding it cost in dollars, None where that is not known.
     """
 
     key: str
@@ -150,6 +151,7 @@ class Hit(Record, frozen=True, kw_only=True):
     question: str = ""
     passed: int = 0
     vectors: Any = None
+    cost: float | None = 0.0
 
 
 class Entry(Record, frozen=True, kw_only=True):

@@ -169,7 +169,7 @@ HISTORIES = st.lists(
 @settings(max_examples=60)
 def test_no_tenant_ever_gets_what_another_stored(history: list[tuple[bool, str, str]], semantic: bool) -> None:
     """Not even with an embedder to which all questions are one."""
-    cache = build(embedder=Fixed(), semantic_threshold=-1.0) if semantic else build()
+    cache = build(embedder=Fixed()) if semantic else build()
     kept: set[tuple[str, str]] = set()
     for keeps, tenant, question in history:
         request = ask(question, tenant=tenant)
@@ -250,26 +250,59 @@ def test_an_answer_that_expired_in_the_front_is_found_renewed_on_disk(tmp_path: 
     assert text_of(one.lookup(ask())) == "new"
 
 
-def test_memory_stays_within_its_limit_and_drops_what_was_least_used() -> None:
-    cache = build(size_limit=10_000)
-    for i in range(100):
-        cache.keep(ask(str(i)), answer("x" * 500))
-        assert cache.lookup(ask("0")) is not None
-    assert cache.lookup(ask("99")) is not None
-    assert cache.lookup(ask("1")) is None
-    assert cache.check() == []
-
-
-def test_the_disk_stays_within_its_limit_and_drops_what_is_oldest(tmp_path: Path) -> None:
+def test_a_cache_stays_within_its_limit_and_drops_what_is_oldest_of_equals(place: Path | None) -> None:
     limit = 2**18
-    cache = build(tmp_path, size_limit=limit)
+    cache = build(place, size_limit=limit)
     for i in range(300):
         cache.keep(ask(str(i)), answer("x" * (20_000 if i % 50 == 0 else 500)))
     assert cache.check() == []
+    assert cache.stats().bytes <= limit
+    found = [text_of(cache.lookup(ask(str(i)))) is not None for i in range(300)]
+    assert found[299]
+    assert not any(found[:50])
     cache.close()
-    assert (tmp_path / "answers" / "cache.db").stat().st_size <= limit
-    assert cache.lookup(ask("299")) is not None
-    assert cache.lookup(ask("1")) is None
+    if place is not None:
+        assert (place / "answers" / "cache.db").stat().st_size <= limit
+
+
+@pytest.mark.parametrize("dear", range(0, 100, 33))
+def test_what_saves_more_dollars_stays_longer(place: Path | None, dear: int) -> None:
+    cache = build(place, size_limit=2**18)
+    for i in range(400):
+        cache.keep(ask(str(i)), answer("x" * 500, cost=0.01 if i == dear else 0.001))
+    cache._shared._view.front.clear()
+    assert cache.lookup(ask(str(dear))) is not None
+    assert cache.lookup(ask(str(dear + 1))) is None
+
+
+def test_what_is_used_stays_longer_and_what_is_not_used_any_more_ages(tmp_path: Path) -> None:
+    cache = build(tmp_path, size_limit=2**18)
+    for i in range(400):
+        cache.keep(ask(str(i)), answer("x" * 500, cost=0.001))
+        if i < 10:
+            assert cache.lookup(ask("0")) is not None
+            cache._shared.flush()
+    cache.close()
+    assert cache.lookup(ask("0")) is not None
+    for i in range(6_000):
+        cache.keep(ask(f"later {i}"), answer("x" * 500, cost=0.001))
+        if i % 500 == 499:
+            cache._shared._view.front.clear()
+            if cache._shared.find(cache.key(ask("0"))) is None:
+                return
+    pytest.fail("ten uses long ago count for ever")
+
+
+def test_a_limit_that_is_lowered_shrinks_the_file(tmp_path: Path) -> None:
+    first = build(tmp_path, size_limit=2**21)
+    for i in range(300):
+        first.keep(ask(str(i)), answer("x" * 3000, cost=i / 1000))
+    first.close()
+    small = build(tmp_path, size_limit=2**18)
+    assert small.check() == []
+    assert small.lookup(ask("299")) is not None
+    small.close()
+    assert (tmp_path / "answers" / "cache.db").stat().st_size <= 2**18
 
 
 def test_one_large_answer_displaces_as_many_small_ones_as_it_needs(tmp_path: Path) -> None:
@@ -292,7 +325,7 @@ def test_an_answer_larger_than_the_cache_leaves_the_others_in_it(place: Path | N
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size_limit": 0}, {"ttl": 0}, {"ttl": math.nan}, {"semantic_threshold": 0.9}], ids=str
+    "wrong", [{"size_limit": 0}, {"size_limit": 2**17 - 1}, {"ttl": 0}, {"ttl": math.nan}], ids=str
 )
 def test_arguments_that_make_no_sense_are_the_users_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):

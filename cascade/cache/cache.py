@@ -3,53 +3,51 @@
 from __future__ import annotations
 
 import math
-import os
-import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from cascade.cache.identity import Identity
-from cascade.cache.memory import Memory
-from cascade.cache.stored import Near, Stored, decodes, pack, unpack
+from cascade.cache.placing import Placing
+from cascade.cache.stored import CacheStats, Row, Stored, pack, unpack
 from cascade.errors import ConfigError
 from cascade.types import Entry, Hit, Request
 
 if TYPE_CHECKING:
-    from cascade.cache.semantic import Neighbours
-    from cascade.cache.store import Store
     from cascade.embedding import Embedder
 
-FRONT_BYTES = 16 * 2**20
-"""Most memory that the front of a persisted cache takes."""
+LEAST_BYTES = 2**17
+"""Below, the tables themselves leave no room for answers."""
+
+ATTEMPTS = 16
+"""Most entries that one look-up finds gone or too old before it is a miss."""
 
 
 class Cache:
-    """Stored answers, found by identity and, where a threshold is given, by similarity.
+    """Stored answers, found by identity and, with an ``embedder``, by similarity.
 
-    ``identity`` is the engine's digest of its tier ladder. Without ``folder`` the rows live in
-    memory, least recently used out first; with one they live in ``folder/answers`` (0700), shared
-    by processes, oldest out first, behind a small front in memory. ``size_limit`` is in bytes,
-    ``ttl`` in seconds of ``clock``. ``metadata`` names the metadata that can change an answer
-    (None: all). Requests above ``max_temperature`` (``default_temperature`` where they name none),
-    with n > 1, or with tools unless ``tools_cacheable``, are neither stored nor answered.
-
-    ``semantic_threshold`` is the cosine similarity from which a question in an identical context
-    counts as the same one; infinity, the default, is off: nothing is embedded.
+    ``identity`` is the engine's digest of its tier ladder. The rows live in ``folder/answers`` (0700),
+    shared by processes, or in memory where ``folder`` is None; a small front in memory comes on top, as
+    do the vectors once more. ``size_limit`` is in bytes, ``ttl`` in seconds of ``clock``. In excess of
+    the limit the answer least worth keeping goes first, by dollars a hit saves, use and age.
+    ``metadata`` names the metadata that can change an answer (None: all); ``tags`` names metadata whose
+    values label an entry as well (``product=widget``), beside ``slice=``, ``tenant=`` and ``model=``.
+    Requests above ``max_temperature`` (``default_temperature`` where they name none), with n > 1, with
+    tools unless ``tools_cacheable``, or that ``withheld`` says yes to, are neither stored nor answered.
 
     Whatever breaks is a miss, counted in ``faults``: ``key`` (the request has no canonical form),
-    ``encode`` (nor has the answer), ``oversize``, ``open``, ``read`` and ``write`` (the disk),
-    ``refused`` and ``decode`` (rows that this package did not write), ``embed``.
+    ``encode`` (nor has the answer), ``withheld`` (the hook raised), ``oversize``, ``open``, ``read`` and
+    ``write`` (the database), ``discarded`` (it was garbage, and is begun anew), ``busy`` (other threads
+    took too long), ``refused`` and ``decode`` (rows that this package did not write), ``embed``, ``serves``.
 
-    Threads may share it. A forked child may go on using it. What another process stores is found at
-    once by identity; one that it *removes or replaces* may be answered from the front until its
-    ttl, and its questions join the semantic index when the cache is next opened. Raises
-    ``ConfigError`` for arguments that make no sense, and for nothing else.
+    Threads may share it. A forked child may go on using it; in memory it begins with an empty one.
+    What another process stores is found at once by identity, and within a second by similarity; what
+    it removes or replaces is not answered for longer than a second. Raises ``ConfigError`` for
+    arguments that make no sense, and for nothing else.
     """
 
     def __init__(  # noqa: PLR0913  one argument for each line of a policy's cache table
@@ -64,33 +62,25 @@ class Cache:
         tools_cacheable: bool = False,
         metadata: Collection[str] | None = None,
         embedder: Embedder | None = None,
-        semantic_threshold: float = math.inf,
+        tags: Collection[str] = (),
+        withheld: Callable[[Request], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        _refuse_nonsense(size_limit, ttl, semantic_threshold, embedder)
+        from cascade.cache.shared import Shared  # with it comes SQLite
+
+        _refuse_nonsense(size_limit, ttl)
         self.faults: Counter[str] = Counter()
-        self._identity = Identity(identity, metadata)
+        self._identity = Identity(identity, None if metadata is None else {*metadata, *tags})
         self._ttl = math.inf if ttl is None else ttl
-        self._size_limit = size_limit
         self._max_temperature = max_temperature
         self._default_temperature = default_temperature
         self._tools_cacheable = tools_cacheable
+        self._tags = tuple(tags)
+        self._withheld = withheld
         self._clock = clock
-        self._lock = threading.Lock()  # over writes to the front, and over the semantic index
-        self._front = Memory(size_limit if folder is None else min(size_limit, FRONT_BYTES))
-        self._store: Store | None = None
-        self._neighbours: Neighbours | None = None
-        if embedder is not None and semantic_threshold < math.inf:
-            from cascade.cache.semantic import Neighbours
-
-            self._neighbours = Neighbours(embedder, semantic_threshold, size_limit)
-        if folder is not None:
-            from cascade.cache.store import Store
-
-            self._store = Store(folder / "answers", size_limit, ttl, self.faults, clock)
-            self._store.open()  # now rather than in the first request
-            self._rebuild()
-        _caches.add(self)
+        self._placing = None if embedder is None else Placing(self._identity, embedder, self.faults)
+        self._shared = Shared(None if folder is None else folder / "answers", size_limit, embedder, self.faults)
+        self._shared.follow(self._oldest())  # now rather than in the first request
 
     def key(self, request: Request) -> str:
         """Digest of everything that can change the answer, 64 hexadecimal digits.
@@ -114,63 +104,100 @@ class Cache:
             return False
         if params.get("n") not in (None, 1):
             return False
-        return self._tools_cacheable or not (params.get("tools") or params.get("functions"))
+        if (params.get("tools") or params.get("functions")) and not self._tools_cacheable:
+            return False
+        return not self._is_withheld(request)
 
     def lookup(self, request: Request) -> Hit | None:
-        """The stored answer to this request, or None. Never raises."""
+        """The stored answer to this request, or the nearest proven one of its context. Never raises.
+
+        Whether a semantic hit may be served is not decided here.
+        """
         key = self._key_if_cacheable(request)
         if key is None:
             return None
-        stored = self._find(key)
-        if stored is not None:
-            return self._hit(key, stored, "exact", 1.0)
-        return None if self._neighbours is None else self._similar(request, self._neighbours)
+        self._shared.follow(self._oldest())
+        row = self._shared.in_front(key)
+        stored = None if row is None else self._fresh(key, row)
+        if stored is None and (row := self._shared.find(key)) is not None:  # others may have renewed it
+            stored = self._fresh(key, row)
+        hit = self._similar(request) if stored is None else self._hit(key, stored, kind="exact")
+        if hit is not None:
+            self._shared.count(hit.key)
+        return hit
 
     def keep(self, request: Request, entry: Entry) -> None:
-        """Store the answer to this request, without the provider's own object. Never raises."""
+        """Store the answer to this request, without the provider's own object. Never raises.
+
+        The last tier's answer, which has no certificate, is found by similarity from then on; another
+        one only after an audit that it has stood (``audited``).
+        """
         key = self._key_if_cacheable(request)
-        if key is None:
-            return
-        near = None if self._neighbours is None else self._place(request, self._neighbours)
-        if entry.draft.raw is not None:
-            entry = structs.replace(entry, draft=structs.replace(entry.draft, raw=None))
-        try:
-            row = pack(Stored(at=self._clock(), entry=entry, near=near))
-        except Exception:
-            self.faults["encode"] += 1
-            return
-        if len(row) > self._size_limit:  # keeping it would drop everything else
-            self.faults["oversize"] += 1
-            return
-        with self._lock:
-            self._front.put(key, row)
-            if self._neighbours is not None and near is not None:
-                self._neighbours.add(key, near)
-        if self._store is not None:
-            self._store.set(key, row)
+        row = None if key is None else self._row(key, request, entry)
+        if row is not None and self._shared.put(row, self._oldest()) is False:
+            self.faults["oversize"] += 1  # keeping it would drop everything else
+
+    def audited(self, key: str, acceptable: bool) -> None:
+        """Note a judge's word on the answer under a key: one more audit stood, or it is retracted."""
+        if acceptable:
+            self._shared.prove(key)
+        else:
+            self.retract(key)
+
+    def retract(
+        self, key: str, serves: Callable[[Hit], bool] | None = None, request: Request | None = None
+    ) -> list[str]:
+        """Remove a wrong entry and its neighbourhood; returns the keys removed. Never raises.
+
+        With it go the entries of its context that give the same answer, since a poisoned one spreads
+        by being stored again. ``request`` is what was answered wrongly and ``serves`` the gate: then
+        every entry goes that would have been served for it in the first one's place.
+        """
+        echoes = self._shared.run("read", lambda answers: answers.echoes(key)) or []
+        removed = self._shared.remove(list(dict.fromkeys([key, *echoes]))) or []
+        while serves is not None and request is not None:
+            hit = self._similar(request)
+            if hit is None or not self._agrees(serves, hit):
+                break
+            more = self._shared.remove([hit.key])
+            if more is None:  # the database fails: it would be found again and again
+                break
+            removed += more
+        return removed
+
+    def invalidate(self, tag: str) -> int:
+        """Remove every entry that has the tag (``tenant=acme``); returns how many went. Never raises."""
+        gone = 0
+        while keys := self._shared.run("read", lambda answers: answers.tagged(tag)):
+            removed = self._shared.remove(keys)
+            if removed is None:
+                break
+            gone += len(removed)
+        return gone
+
+    def stats(self) -> CacheStats:
+        """What it holds and has done; zeros where the database cannot be read. Never raises."""
+        self._shared.flush()
+        totals = self._shared.run("read", lambda answers: answers.totals()) or (0, 0, 0, 0, None)
+        entries, semantic, size, hits, oldest = totals
+        age = 0.0 if oldest is None else max(0.0, self._clock() - oldest)
+        faults = dict(self.faults)
+        return CacheStats(entries=entries, semantic=semantic, bytes=size, hits=hits, oldest=age, faults=faults)
 
     def check(self) -> list[str]:
         """What is inconsistent, one line each; empty when all is well. For users, not for requests.
 
-        Reads every row, and holds off writers meanwhile. Never raises.
+        Reads every row. Never raises.
         """
-        with self._lock:
-            found = self._front.check()
-        if self._store is None:
-            return found
-        try:
-            found += self._store.check()
-            broken = sum(not decodes(row) for _, row in self._store.rows())
-        except Exception as error:
-            return [*found, f"disk: {error}"]
-        return found + ([f"disk: {broken} rows do not decode"] if broken else [])
+        return [f"{self._shared.place}: {line}" for line in self._shared.check(self._oldest())]
 
     def close(self) -> None:
-        """Give back the file and the front's memory. A persisted cache may be used again."""
-        if self._store is not None:
-            self._store.close()
-        with self._lock:
-            self._front.clear()
+        """Give back the file and the memory. A persisted cache may be used again."""
+        self._shared.close()
+
+    def _oldest(self) -> float:
+        """When an entry was stored that has expired just now."""
+        return self._clock() - self._ttl
 
     def _key_if_cacheable(self, request: Request) -> str | None:
         try:
@@ -179,17 +206,40 @@ class Cache:
             self.faults["key"] += 1
             return None
 
-    def _find(self, key: str) -> Stored | None:
-        """The row if it is fresh: from the front, else from disk, where others may have renewed it."""
-        row = self._front.get(key)
-        if row is not None and (stored := self._fresh(key, row)) is not None:
-            return stored
-        row = None if self._store is None else self._store.get(key)
-        stored = None if row is None else self._fresh(key, row)
-        if row is not None and stored is not None:
-            with self._lock:
-                self._front.put(key, row)
-        return stored
+    def _is_withheld(self, request: Request) -> bool:
+        try:
+            return self._withheld is not None and bool(self._withheld(request))
+        except Exception:
+            self.faults["withheld"] += 1
+            return True
+
+    def _agrees(self, serves: Callable[[Hit], bool], hit: Hit) -> bool:
+        try:
+            return serves(hit)
+        except Exception:
+            self.faults["serves"] += 1
+            return False
+
+    def _row(self, key: str, request: Request, entry: Entry) -> Row | None:
+        """The entry as a row, or None where it has no bytes."""
+        draft = entry.draft
+        tags = {f"slice={entry.slice}", f"tenant={request.tenant}", f"model={draft.model}"}
+        tags |= {f"{name}={request.metadata[name]}" for name in self._tags if name in request.metadata}
+        at, worth = self._clock(), draft.cost or 0.0
+        try:
+            kept = structs.replace(entry, draft=structs.replace(draft, raw=None))
+            return Row(
+                key=key,
+                bytes=pack(Stored(at=at, entry=kept, question=request.question)),
+                at=at,
+                worth=worth if 0 < worth < math.inf else 0.0,
+                tags=tuple(sorted(tags)),
+                place=None if self._placing is None else self._placing.place(request, draft),
+                proven=entry.certificate is None,
+            )
+        except Exception:
+            self.faults["encode"] += 1
+            return None
 
     def _fresh(self, key: str, row: bytes) -> Stored | None:
         """The row decoded, unless it is too old: that one stays until a newer takes its place."""
@@ -197,88 +247,41 @@ class Cache:
             stored = unpack(row)
         except Exception:
             self.faults["decode"] += 1
-            self._forget(key)
+            self._shared.remove([key])
             return None
-        return stored if self._clock() - stored.at < self._ttl else None
+        return stored if stored.at > self._oldest() else None
 
-    def _forget(self, key: str) -> None:
-        with self._lock:
-            self._front.remove(key)
-        if self._store is not None:
-            self._store.remove(key)
+    def _similar(self, request: Request) -> Hit | None:
+        placed = None if self._placing is None else self._placing.of(request)
+        for _ in range(ATTEMPTS if placed is not None else 0):
+            assert placed is not None
+            found = self._shared.nearest(placed.context, placed.vector)
+            if found is None:
+                return None
+            for near in found:
+                stored = self._fresh(near.found.key, near.found.row)
+                if stored is not None:
+                    kept = {"question": stored.question, "passed": near.found.passed, "similarity": near.similarity}
+                    kept |= {"vectors": near.vectors, "cost": placed.cost}
+                    return self._hit(near.found.key, stored, kind="semantic", **kept)
+                self._shared.expire(self._oldest(), near.id)
+        return None
 
-    def _hit(self, key: str, stored: Stored, kind: Literal["exact", "semantic"], similarity: float) -> Hit:
+    def _hit(self, key: str, stored: Stored, **found: Any) -> Hit:
         entry = stored.entry
         return Hit(
             key=key,
             draft=entry.draft,
-            kind=kind,
-            similarity=similarity,
             age=max(0.0, self._clock() - stored.at),
             slice=entry.slice,
             confidence=entry.confidence,
             certificate=entry.certificate,
+            **found,
         )
 
-    def _similar(self, request: Request, neighbours: Neighbours) -> Hit | None:
-        near = self._place(request, neighbours)
-        if near is None:
-            return None
-        with self._lock:
-            found = neighbours.nearest(near)
-        while found is not None:
-            key, similarity = found
-            stored = self._find(key)
-            if stored is not None:
-                return self._hit(key, stored, "semantic", similarity)
-            with self._lock:  # evicted or expired since it was indexed
-                neighbours.remove(key)
-                found = neighbours.nearest(near)
-        return None
 
-    def _place(self, request: Request, neighbours: Neighbours) -> Near | None:
-        try:
-            question = request.question
-            if not question:
-                return None
-            context = self._identity.context(request, neighbours.embedder)
-            return neighbours.place(context, question)
-        except Exception:
-            self.faults["embed"] += 1
-            return None
-
-    def _rebuild(self) -> None:
-        """Fill the semantic index from the rows on disk."""
-        if self._neighbours is None or self._store is None:
-            return
-        try:
-            for key, row in self._store.rows():
-                stored = self._fresh(key, row)
-                if stored is not None and stored.near is not None:
-                    self._neighbours.add(key, stored.near)
-        except Exception:
-            self.faults["read"] += 1
-
-
-def _refuse_nonsense(size_limit: int, ttl: float | None, threshold: float, embedder: Embedder | None) -> None:
-    if size_limit <= 0:
-        raise ConfigError(f"size_limit is {size_limit} bytes; it must be positive")
+def _refuse_nonsense(size_limit: int, ttl: float | None) -> None:
+    if size_limit < LEAST_BYTES:
+        raise ConfigError(f"size_limit is {size_limit} bytes; it must be at least {LEAST_BYTES}")
     if ttl is not None and not ttl > 0:
         raise ConfigError(f"ttl is {ttl} seconds; it must be positive, or None for no end")
-    if math.isnan(threshold):
-        raise ConfigError("semantic_threshold is not a number; infinity is off")
-    if threshold < math.inf and embedder is None:
-        raise ConfigError("semantic_threshold is given without an embedder; give one, or leave both out")
-
-
-_caches: weakref.WeakSet[Cache] = weakref.WeakSet()
-
-
-def _unlock() -> None:
-    """A fork copies locks as they are: one that another thread held would never open in the child."""
-    for cache in _caches:
-        cache._lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_unlock)

@@ -1,137 +1,141 @@
-"""The database under a persisted cache: diskcache with a ``Disk`` that never unpickles.
+"""The database under a cache: SQLite with a schema of our own, in a folder or in memory.
 
-CVE-2025-69872: diskcache unpickles what it reads, so whoever can write to the folder runs code in
-every process that opens it. Its ``JSONDisk`` is no way out: a row planted with the pickle mode is
-unpickled before it is parsed. ``RawDisk`` overrides all four conversions (``put`` and ``get`` of
-keys, ``store`` and ``fetch`` of values); text keys and inline bytes are all that it lets through.
-
-diskcache nevertheless, since the rest of it is what one would write: SQLite in WAL mode shared by
-threads, processes and their forks, a size limit that is counted in the transaction that stores, a
-``check`` for consistency. Rejected: a table of our own (the same, untested by others), an LMDB (its
-map must be sized beforehand and a full one is an error), a file a row (no bound without a scan).
+Rows are typed bytes and numbers (``STRICT`` tables); nothing in them is ever executed or unpickled.
+A file whose schema differs in a single character, a trigger or a view too many, is not ours: it is
+discarded as garbage is. Rejected: diskcache, which unpickles what it reads (CVE-2025-69872) and
+neither tells others what was removed nor weighs what a row is worth; an LMDB, whose map must be
+sized beforehand; sqlite-vec, which a Python built without extension loading cannot load.
 """
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
+import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
-import diskcache
-from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA, MODE_RAW
+NAME = "cache.db"
+PAGE = 4_096
+"""Bytes of a page. Limits are kept in pages, since pages are what the file consists of."""
+
+LEAST_PAGES = 32
+"""Pages below which the tables themselves leave no room for answers."""
 
 PATIENCE = 0.25
-"""Seconds to wait for another process's write. diskcache's 60 would outlast the request."""
+"""Seconds to wait for another's write, process or thread. Longer, and the request had better ask."""
+
+SCHEMA = (
+    # Every insertion, proof (live = 1) and removal (live = 0), in order: what other processes follow.
+    "CREATE TABLE changes (seq INTEGER PRIMARY KEY, id INTEGER NOT NULL, key TEXT NOT NULL, live INTEGER NOT NULL)"
+    " STRICT",
+    # id is the seq of the insertion, so none is ever used twice.
+    "CREATE TABLE answers (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, at REAL NOT NULL, rank REAL NOT NULL,"
+    " worth REAL NOT NULL, size INTEGER NOT NULL, hits INTEGER NOT NULL, passed INTEGER NOT NULL,"
+    " labels INTEGER NOT NULL, row BLOB NOT NULL) STRICT",
+    "CREATE INDEX by_age ON answers (at)",
+    "CREATE INDEX by_rank ON answers (rank)",
+    "CREATE INDEX by_labels ON answers (labels)",
+    # Apart from the answers, so that all vectors are read without reading a single answer.
+    "CREATE TABLE places (id INTEGER PRIMARY KEY, proven INTEGER NOT NULL, embedder TEXT NOT NULL,"
+    " context BLOB NOT NULL, echo INTEGER NOT NULL, vector BLOB NOT NULL) STRICT",
+    "CREATE INDEX by_echo ON places (echo)",
+    # One set of tags for all the answers that share it: a tag more costs an insertion nothing.
+    "CREATE TABLE tags (labels INTEGER NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (labels, tag)) STRICT, WITHOUT ROWID",
+    "CREATE INDEX by_tag ON tags (tag)",
+    "CREATE TABLE inflation (one INTEGER PRIMARY KEY CHECK (one = 1), rank REAL NOT NULL) STRICT",
+)
 
 
-class RefusedError(ValueError):
-    """A row that this package never wrote: pickled, not inline, or of another type."""
+class ForeignError(Exception):
+    """The file is a sound database, but not one of ours."""
 
 
-class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Text keys and bytes values, inline in the row. Anything else is refused, unread.
+def open_database(folder: Path | None, size_limit: int) -> sqlite3.Connection:
+    """The database in ``folder``, which is created and made private (0700), or a new one in memory.
 
-    Inline at any size: a file beside the database could be named by a planted row, and would then
-    be read (or removed) wherever the name points.
+    Raises ``OSError`` or ``sqlite3.Error`` where the folder cannot be used or is locked for longer than
+    ``PATIENCE``, and what ``is_garbage`` knows where the file is not a database of ours.
     """
-
-    def put(self, key: Any) -> tuple[str, bool]:
-        """The key as it is; raises ``RefusedError`` for anything but text."""
-        if type(key) is not str:
-            raise RefusedError(f"key is a {type(key).__name__}, not text")
-        return key, True
-
-    def get(self, key: Any, raw: Any) -> str:
-        """The key as it was put; raises ``RefusedError`` for a pickled or foreign one."""
-        if not raw or type(key) is not str:
-            raise RefusedError("key in the database is not raw text")
-        return key
-
-    def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, bytes]:
-        """The value inline; raises ``RefusedError`` for anything but bytes."""
-        if read or type(value) is not bytes:
-            raise RefusedError(f"value is a {type(value).__name__}, not bytes")
-        return 0, MODE_RAW, None, value
-
-    def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> bytes:
-        """The value as it was stored; raises ``RefusedError`` for any other mode or type."""
-        if read or mode != MODE_RAW or filename is not None or type(value) is not bytes:
-            raise RefusedError(f"row of mode {mode!r} is not inline bytes")
-        return value
-
-    def remove(self, file_path: str) -> None:
-        """Nothing: no row of ours has a file, and a planted name is not followed."""
-
-
-def connect(folder: Path) -> sqlite3.Connection:
-    """A plain connection to the database in ``folder``, in autocommit mode. Close it."""
-    return sqlite3.connect(folder / DBNAME, timeout=PATIENCE, isolation_level=None)
-
-
-def open_database(folder: Path, size_limit: int) -> Any:
-    """The ``diskcache.Cache`` in ``folder``, which is created and made private (0700).
-
-    A database with garbage in it is discarded and begun anew. Raises ``OSError`` or
-    ``sqlite3.Error`` where the folder cannot be used or is locked for longer than ``PATIENCE``.
-    """
+    if folder is None:
+        return _open(None, size_limit)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
+    return _open(folder, size_limit)
+
+
+def connect(folder: Path | None) -> sqlite3.Connection:
+    """A plain connection in autocommit mode, for whichever thread holds the lock. Close it."""
+    place = ":memory:" if folder is None else folder / NAME
+    return sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+
+
+def _open(folder: Path | None, size_limit: int) -> sqlite3.Connection:
+    db = connect(folder)
     try:
-        return _open(folder, size_limit)
-    except sqlite3.DatabaseError as error:
-        if not is_garbage(error):
-            raise
-        discard(folder)
-        return _open(folder, size_limit)
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA mmap_size = 0")  # a mapped file that somebody truncates kills the process by SIGBUS
+        if not (ours := _schema(db)):  # these write, and would wait for others who do
+            db.execute(f"PRAGMA page_size = {PAGE}")
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # else a limit that is lowered would not shrink the file
+            _to_wal(db)
+        db.execute("PRAGMA synchronous = NORMAL")  # survives kill -9; a loss of power may take the last answers
+        db.execute(f"PRAGMA journal_size_limit = {1000 * PAGE}")
+        if not ours:
+            _create(db)
+        if sorted(_schema(db)) != sorted(SCHEMA) or db.execute("PRAGMA page_size").fetchone() != (PAGE,):
+            raise ForeignError(f"{folder}: not a cache of this release")
+        db.execute(f"PRAGMA max_page_count = {min(size_limit // PAGE, 2**32 - 2)}")
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
-def _open(folder: Path, size_limit: int) -> Any:
-    _purge(folder)
-    return diskcache.Cache(
-        str(folder),
-        timeout=PATIENCE,
-        disk=RawDisk,
-        size_limit=size_limit,
-        eviction_policy="least-recently-stored",  # by use would make every read a write
-        statistics=0,
-        tag_index=0,
-        sqlite_mmap_size=0,  # a mapped file that somebody truncates kills the process by SIGBUS
-    )
+def _to_wal(db: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; SQLite does not wait there while another process does the same."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_passing(error) or time.monotonic() > until:
+                raise
+            time.sleep(PATIENCE / 50)
 
 
-def _purge(folder: Path) -> None:
-    """Take out planted rows and settings, before diskcache reads them.
+def _schema(db: sqlite3.Connection) -> list[str]:
+    """What was said to make each table, index, view and trigger; indexes that SQLite made have no text."""
+    return [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
 
-    It comes first for a second reason: diskcache's own start waits 60 seconds for a lock, whatever
-    its timeout; this one waits ``PATIENCE``. A pickled key matches no look-up of ours, so one that
-    is planted later lies there unread until the next start.
-    """
-    with closing(connect(folder)) as connection:
-        # Fixed by the first write, so said before it: without, the file never shrinks, and a size
-        # limit once reached would drop every row there is.
-        connection.execute("PRAGMA auto_vacuum = FULL")
-        connection.execute("BEGIN IMMEDIATE")
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        if "Cache" in tables:  # the inner select reads the index on (key, raw) only, not the rows
-            connection.execute(
-                "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache WHERE raw IS NOT 1 OR typeof(key) <> 'text')"
-            )
-        if "Settings" in tables:  # diskcache sets an attribute for every name that it finds there
-            known = [*DEFAULT_SETTINGS, *METADATA]
-            marks = ",".join("?" * len(known))
-            connection.execute(f"DELETE FROM Settings WHERE key NOT IN ({marks})", known)  # noqa: S608  only marks
-        connection.execute("COMMIT")
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    if not _schema(db):  # another process may have been quicker
+        for statement in SCHEMA:
+            db.execute(statement)
+        db.execute("INSERT INTO inflation VALUES (1, 0.0)")
+        db.execute("INSERT INTO changes VALUES (1, 0, '', 0)")  # never empty, so that seq never starts again
+        db.execute(f"PRAGMA application_id = {secrets.randbits(31)}")  # tells this database from its successor
+    db.execute("COMMIT")
 
 
 def is_garbage(error: BaseException) -> bool:
-    """Whether the error says that the file is not, or no longer, a sound database."""
+    """Whether the error says that the file is not, or no longer, a sound database of ours."""
     code = getattr(error, "sqlite_errorcode", None)  # absent where Python itself raised
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+    garbage = code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+    return garbage or isinstance(error, ForeignError)
 
 
-def discard_if_unsound(folder: Path) -> None:
-    """Discard the database if a fresh look finds it corrupt.
+def is_passing(error: BaseException) -> bool:
+    """Whether the connection is as good as before: another held the lock, or there was no room."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
+
+
+def discard_if_unsound(folder: Path) -> bool:
+    """Discard the database if a fresh look finds it corrupt, and say so.
 
     The error that led here may come from a file that another process has replaced meanwhile; that
     one's new database must survive.
@@ -145,10 +149,11 @@ def discard_if_unsound(folder: Path) -> None:
         sound = False
     if not sound:
         discard(folder)
+    return not sound
 
 
 def discard(folder: Path) -> None:
-    """Remove the database. Processes that have it open keep their own copy until they close it."""
+    """Remove the database. Processes that have it open notice and open its successor."""
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
-            (folder / (DBNAME + suffix)).unlink()
+            (folder / (NAME + suffix)).unlink()

@@ -1,134 +1,100 @@
-"""Nearest neighbours of a question, searched only where everything else is identical."""
+"""Nearest neighbours of a question, searched only where everything else is identical.
+
+Plain numpy, chosen by measurement (100,000 x 384, one thread, CPU a look-up | an insert, medians of
+one run): every row by ``X @ q`` 4.2 ms | none; faiss flat 5.0 | none; faiss HNSW (M = 32) 0.22 | 0.17,
+recall@1 .955; usearch (float16) 0.30 | 0.42, recall@1 .74 to 1; sign bits with rescoring 0.4 | 0.03,
+recall@1 .99 or better on every population tried. A graph is faster to ask from 100,000 on and slower
+to fill at any size, cannot forget cheaply, and is one more compiled dependency. ``python -m benchmarks
+cache speed`` measures this module again.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from cascade.cache.stored import Near
-from cascade.embedding import Embedder
-
-Vector = npt.NDArray[np.float32]
+from cascade.cache.shelf import HOLE, Shelf, Vector
 
 
 class SemanticIndex:
-    """Exact search over unit vectors in memory, a matrix for each context.
+    """Cosine search over unit vectors in memory, a shelf for each context.
 
-    ``limit`` is the most vectors that it holds; beyond, the first that came goes first. Exact
-    rather than a graph: below 100,000 vectors a scan is as fast end to end, and an insert is free.
-    Not thread-safe: the owner serialises calls.
+    Ids are those of the store, and never used twice; all vectors have ``dimensions`` values.
+    ``nearest`` may be called by any thread at any time; the owner serialises everything else, and
+    holds what ``nearest`` found against ``vector``, since the row may have changed meanwhile.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._shelves: dict[str, _Shelf] = {}
-        self._context_of: dict[str, str] = {}
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        self._shelves: dict[bytes, Shelf] = {}
+        # Two dicts rather than one of pairs, which the garbage collector would visit one by one.
+        self._shelf_of: dict[int, Shelf] = {}
+        self._slot_of: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._context_of)
+        return len(self._slot_of)
 
-    def add(self, context: str, key: str, vector: npt.ArrayLike) -> None:
-        """Let ``key`` be found near ``vector``, of shape (d,), instead of where it was before.
+    def __contains__(self, id: int) -> bool:
+        return id in self._slot_of
 
-        Raises ValueError for a vector that has no direction or another d than its context's.
+    def __iter__(self) -> Iterator[int]:
+        return iter(list(self._slot_of))
+
+    def add(self, context: bytes, id: int, vector: Vector) -> None:
+        """Let ``id`` be found near a unit vector of shape (d,); one that is there already stays as it is.
+
+        Raises ValueError for a vector of another length.
         """
-        row = unit(vector)
-        self.remove(key)
-        shelf = self._shelves.setdefault(context, _Shelf(row.size))
-        shelf.add(key, row)
-        self._context_of[key] = context
-        while len(self) > self._limit:
-            self.remove(next(iter(self._context_of)))
+        if vector.shape != (self._dimensions,):
+            raise ValueError(f"a vector of shape {vector.shape} among those of {self._dimensions} dimensions")
+        self.fill([context], [id], vector[None])
 
-    def nearest(self, context: str, vector: npt.ArrayLike) -> tuple[str, float] | None:
-        """The nearest key within ``context`` and its cosine similarity, or None if there is none.
+    def fill(self, contexts: list[bytes], ids: list[int], rows: Vector) -> None:
+        """Add many at once: ``rows`` has shape (n, d)."""
+        by_context: dict[bytes, list[int]] = {}
+        for i, (context, id) in enumerate(zip(contexts, ids, strict=True)):
+            if id not in self._slot_of:
+                by_context.setdefault(context, []).append(i)
+        numbers = np.array(ids, np.int64)
+        for context, chosen in by_context.items():
+            shelf = self._shelves.get(context)
+            if shelf is None:
+                shelf = self._shelves[context] = Shelf(context, self._dimensions)
+            slots = shelf.add(numbers[chosen], rows[chosen])
+            added = [ids[i] for i in chosen]
+            self._shelf_of.update(dict.fromkeys(added, shelf))
+            self._slot_of.update(zip(added, slots, strict=True))
 
-        Raises ValueError as ``add`` does.
-        """
+    def nearest(self, context: bytes, vector: Vector) -> tuple[int, float] | None:
+        """The nearest id within ``context`` and its cosine similarity, or None if there is none."""
         shelf = self._shelves.get(context)
-        return shelf.nearest(unit(vector)) if shelf else None
+        if shelf is None:
+            return None
+        id, similarity = shelf.nearest(vector)
+        return None if id == HOLE else (id, similarity)
 
-    def remove(self, key: str) -> None:
-        """Forget ``key``, if it is there."""
-        context = self._context_of.pop(key, None)
-        if context is None:
+    def vector(self, id: int) -> Vector | None:
+        """A copy of the vector under ``id``, if it is there."""
+        slot = self._slot_of.get(id)
+        return None if slot is None else self._shelf_of[id].vector(slot)
+
+    def remove(self, id: int) -> None:
+        """Forget ``id``, if it is there."""
+        slot = self._slot_of.pop(id, None)
+        if slot is None:
             return
-        self._shelves[context].remove(key)
-        if not self._shelves[context].keys:
-            del self._shelves[context]
+        shelf = self._shelf_of.pop(id)
+        shelf.remove(slot)
+        if not len(shelf):
+            del self._shelves[shelf.context]
 
-
-class _Shelf:
-    """The vectors of one context: rows of a matrix that doubles when it is full."""
-
-    def __init__(self, dimensions: int) -> None:
-        self.keys: list[str] = []
-        self._slots: dict[str, int] = {}
-        self._rows = np.empty((1, dimensions), np.float32)
-
-    def add(self, key: str, row: Vector) -> None:
-        count = len(self.keys)
-        if count == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        self._rows[count] = row  # raises for another d, before anything is noted
-        self._slots[key] = count
-        self.keys.append(key)
-
-    def remove(self, key: str) -> None:
-        slot, last = self._slots.pop(key), self.keys.pop()
-        if last != key:  # the last row moves into the gap
-            self.keys[slot], self._slots[last] = last, slot
-            self._rows[slot] = self._rows[len(self.keys)]
-
-    def nearest(self, row: Vector) -> tuple[str, float]:
-        similarities = self._rows[: len(self.keys)] @ row
-        best = int(similarities.argmax())
-        return self.keys[best], float(similarities[best])
-
-
-class Neighbours:
-    """A semantic index with the embedder that fills it and the similarity from which it answers."""
-
-    def __init__(self, embedder: Embedder, threshold: float, size_limit: int) -> None:
-        self._embedder = embedder
-        self._threshold = threshold
-        # As many bytes of vectors as of answers, so that one number bounds both.
-        self._index = SemanticIndex(limit=size_limit // (4 * embedder.dimensions))
-
-    @property
-    def embedder(self) -> str:
-        """Name of the embedder."""
-        return self._embedder.name
-
-    def place(self, context: str, question: str) -> Near:
-        """Where the question lies.
-
-        Raises whatever the embedder raises, and ValueError for what is no vector of its dimensions.
-        """
-        vector = unit(self._embedder.embed([question])[0])
-        if vector.size != self._embedder.dimensions:
-            raise ValueError(f"{self.embedder} says {self._embedder.dimensions} dimensions, gave {vector.size}")
-        return Near(embedder=self.embedder, context=context, vector=vector.tobytes())
-
-    def add(self, key: str, near: Near) -> None:
-        """Let ``key`` be found; vectors of another embedder, or of other dimensions, are left out."""
-        if near.embedder == self.embedder and len(near.vector) == 4 * self._embedder.dimensions:
-            self._index.add(near.context, key, _vector(near))
-
-    def nearest(self, near: Near) -> tuple[str, float] | None:
-        """The nearest key and its similarity, where that reaches the threshold."""
-        found = self._index.nearest(near.context, _vector(near))
-        return found if found is not None and found[1] >= self._threshold else None
-
-    def remove(self, key: str) -> None:
-        """Forget ``key``, if it is there."""
-        self._index.remove(key)
-
-
-def _vector(near: Near) -> Any:
-    return np.frombuffer(near.vector, np.float32)
+    def clear(self) -> None:
+        """Forget everything."""
+        self._shelves.clear()
+        self._shelf_of.clear()
+        self._slot_of.clear()
 
 
 def unit(vector: npt.ArrayLike) -> Vector:
@@ -138,3 +104,8 @@ def unit(vector: npt.ArrayLike) -> Vector:
     if not 0.0 < length < float("inf"):
         raise ValueError("a vector must be one-dimensional, finite and not zero")
     return row / np.float32(length)
+
+
+def pair(asked: Vector, stored: Vector) -> Vector:
+    """Both vectors, shape (2, d)."""
+    return np.stack((asked, stored))

@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from cascade.cli.ask import ask
+from cascade.cli.cache import cache
 from cascade.cli.calibrate import calibrate
 from cascade.cli.check import check
 from cascade.cli.demo import demo
@@ -72,6 +73,7 @@ PANELS: dict[str, list[Callable[..., None]]] = {
 for _panel, _commands in PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+app.add_typer(cache, name="cache", rich_help_panel="Looking closer")
 
 
 def _version(wanted: bool) -> None:

@@ -3,5 +3,6 @@
 from cascade.embedding.minilm import MiniLM
 from cascade.embedding.packaged import WordLlamaEmbedder
 from cascade.embedding.protocol import Embedder
+from cascade.embedding.remembered import Remembered
 
-__all__ = ["Embedder", "MiniLM", "WordLlamaEmbedder"]
+__all__ = ["Embedder", "MiniLM", "Remembered", "WordLlamaEmbedder"]

@@ -47,6 +47,7 @@ class MiniLM:
     """
 
     dimensions = 384
+    slow = True
     name = f"all-MiniLM-L6-v2-int8-{WEIGHTS[:12]}"
 
     def __init__(self, threads: int = 1) -> None:

@@ -13,7 +13,9 @@ class Embedder(Protocol):
     """Anything that maps texts to vectors.
 
     ``name`` changes whenever the vectors do (model, version, dimensions): stored vectors are
-    compared only with those of the same name.
+    compared only with those of the same name. One with an attribute ``slow`` that is true takes
+    milliseconds or a network, and is called in a thread rather than on an event loop; one with a method
+    ``embed_charged`` says with the vectors what they cost.
     """
 
     @property

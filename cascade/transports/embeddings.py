@@ -38,6 +38,8 @@ class HostedEmbedder:
     The name holds the dimensions, so asking for it may cost a call; see ``dimensions``.
     """
 
+    slow = True
+
     def __init__(
         self,
         model: str,

@@ -1,0 +1,1 @@
+"""The semantic cache: what it costs and what it survives."""
