@@ -183,7 +183,7 @@ def markdown(made: dict[str, Any]) -> str:
         ),
         "",
         f"Reload of {reload['entries']:,} entries in a new process: CPU {median(cpus):.2f} s, wall {median(walls):.2f} "
-        f" s (best {min(walls):.2f}; asked for 0.5). Resident memory of an index of {held['entries']:,}: "
+        f"s (best {min(walls):.2f}; asked for 0.5). Resident memory of an index of {held['entries']:,}: "
         f"{held['ratio']:.3f} times its vectors (asked for 1.3).",
         "",
         "## recall@1 against exact search (asked for .99)",
