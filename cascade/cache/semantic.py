@@ -62,10 +62,9 @@ class SemanticIndex:
                 by_context.setdefault(context, []).append(i)
         numbers = np.array(ids, np.int64)
         for context, chosen in by_context.items():
-            shelf = self._shelves.get(context)
-            if shelf is None:
-                shelf = self._shelves[context] = Shelf(context, self._dimensions)
+            shelf = self._shelves.get(context) or Shelf(context, self._dimensions)
             slots = shelf.add(numbers[chosen], rows[chosen])
+            self._shelves[context] = shelf  # after it has rows: others may be looking
             added = [ids[i] for i in chosen]
             self._shelf_of.update(dict.fromkeys(added, shelf))
             self._slot_of.update(zip(added, slots, strict=True))
