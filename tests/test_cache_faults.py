@@ -392,6 +392,22 @@ def test_a_child_forked_while_a_lock_was_held_does_not_wait_for_it(place: Path |
         in_child(lambda: cache.keep(ask(), answer()))
 
 
+def test_in_memory_a_child_begins_with_an_empty_cache() -> None:
+    cache = build(embedder=Fixed())
+    cache.keep(ask("a"), answer())
+
+    def work() -> None:
+        assert cache.lookup(ask("a")) is None
+        assert cache.lookup(ask("b")) is None
+        cache.keep(ask("a"), answer("the child's"))
+        assert text_of(cache.lookup(ask("b"))) == "the child's"
+        assert cache.check() == []
+        assert not cache.faults
+
+    in_child(work)
+    assert text_of(cache.lookup(ask("b"))) == "On its way."
+
+
 def test_importing_the_cache_loads_neither_numpy_nor_sqlite() -> None:
     program = "import sys, cascade.cache; sys.exit(bool({'numpy', 'sqlite3'} & set(sys.modules)))"
     root = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,27 @@ FILES = ("qqp_pairs", "banking77", "mrpc_pairs")
 Say = Callable[[str], None]
 
 
-def populations(most: int) -> dict[str, Any]:
-    """Synthetic ones by name: (stored rows, asked rows)."""
-    made = {}
-    for name, decay, shift in (
-        ("isotropic clusters", 0.0, 0.0),
-        ("variance 1/i", 1.0, 0.0),
-        ("variance 1/i, shifted", 1.0, 1.0),
-        ("variance 1/i^2", 2.0, 0.0),
-    ):
-        clusters = Clusters(most, decay, shift, seed=1)
-        made[name] = (clusters.draw(most), clusters.draw(ASKED))
-    return made
+KINDS = {
+    "isotropic clusters": (0.0, 0.0),
+    "variance 1/i": (1.0, 0.0),
+    "variance 1/i, shifted": (1.0, 1.0),
+    "variance 1/i^2": (2.0, 0.0),
+}
+"""Synthetic populations: decay of the variance over the dimensions, and shift of all centres."""
+
+
+def synthetic(sizes: list[int]) -> Iterator[tuple[str, Any, Any]]:
+    """Name, stored rows and asked rows; in the last ones no question is like a stored one."""
+    for name, (decay, shift) in KINDS.items():
+        for size in sizes:
+            clusters = Clusters(size, decay, shift, seed=1)
+            yield name, clusters.draw(size), clusters.draw(ASKED)
+    for size in sizes:
+        yield (
+            "isotropic, asked for what is not there",
+            Clusters(size, seed=1).draw(size),
+            Clusters(size, seed=2).draw(ASKED),
+        )
 
 
 def questions(folder: Path) -> list[str]:
@@ -73,12 +82,12 @@ def recall(rows: Any, asked: Any) -> dict[str, float]:
 
 def measure(data: Path | None, most: int, say: Say) -> list[dict[str, Any]]:
     """One row a population and size."""
-    made = populations(most)
-    if data is not None:
-        made["real questions, wordllama"] = real(data, say)
     rows = []
-    for name, (stored, asked) in made.items():
-        for size in sorted({min(10_000, len(stored)), len(stored)}):
-            say(f"recall: {name}, {size:,}")
-            rows.append({"population": name, "size": size, **recall(stored[:size], asked)})
+    for name, stored, asked in synthetic([10_000, most] if most > 10_000 else [most]):
+        say(f"recall: {name}, {len(stored):,}")
+        rows.append({"population": name, "size": len(stored), **recall(stored, asked)})
+    if data is not None:
+        stored, asked = real(data, say)
+        for size in (10_000, len(stored)):
+            rows.append({"population": "real questions", "size": size, **recall(stored[:size], asked)})
     return rows

@@ -125,7 +125,11 @@ class Shared:
     def nearest(self, context: bytes, vector: Any) -> list[Near] | None:
         """The nearest proven entry; an empty list if it changed meanwhile, None if there is none."""
         index = self._view.index
-        found = None if index is None else index.nearest(context, vector)
+        try:
+            found = None if index is None else index.nearest(context, vector)
+        except Exception:
+            self.faults["read"] += 1
+            return None
         if index is None or found is None:
             return None
         return self.run("read", lambda answers: self._settle(index, answers, vector, *found))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade.cli.places import AsJson, PolicyFile, StoreFolder, policy_file
-from cascade.cli.printing import emit, note, page, status
+from cascade.cli.printing import emit, note, status
 from cascade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def check(policy: PolicyFile = None, store: StoreFolder = None, json: AsJson = F
         emit({"ok": not findings, "findings": findings})
     else:
         for line in findings or ["nothing is inconsistent"]:
-            page().print(line, markup=False)
+            typer.echo(line)
     if findings:
         raise typer.Exit(1)
 
@@ -68,7 +68,7 @@ def stats(policy: PolicyFile = None, store: StoreFolder = None, json: AsJson = F
         return
     shown = {**rows, "oldest": f"{held.oldest / 3600:,.1f} hours"}
     for name, value in shown.items():
-        page().print(f"{name:<10} {value if isinstance(value, str) else format(value, ',')}", markup=False)
+        typer.echo(f"{name:<10} {value if isinstance(value, str) else format(value, ',')}")
 
 
 @cache.command()
