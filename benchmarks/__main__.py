@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.cache.commands import declare
+
 
 def say(line: str) -> None:
     """Progress, for whoever watches."""
@@ -96,6 +98,7 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     asked.add_argument("--json", action="store_true", help="print fitting.json instead of the table")
     asked.set_defaults(run=fitting)
+    declare(commands, say)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
