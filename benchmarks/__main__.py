@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.cache.commands import declare
+
 
 def say(line: str) -> None:
     """Progress, for whoever watches."""
@@ -91,7 +93,9 @@ def cache_speed(arguments: argparse.Namespace) -> None:
 
 def of_the_cache(commands: Any) -> None:
     """The benchmarks of the semantic cache."""
-    asked = commands.add_parser("cache", help="the semantic cache: what it costs, what it survives")
+    asked = commands.add_parser(
+        "cache", help="the semantic cache: what it costs, what it survives, what its gate lets through"
+    )
     kinds = asked.add_subparsers(required=True, metavar="WHAT")
     asked = kinds.add_parser("speed", help="look-ups, inserts, reload, memory and recall, beside GPTCache")
     asked.add_argument("--data", type=Path, metavar="DIR", help="folder of questions, for recall on real embeddings")
@@ -103,6 +107,7 @@ def of_the_cache(commands: Any) -> None:
     asked.add_argument("--rounds", type=int, default=200, help="default: 200")
     asked.add_argument("--json", action="store_true", help="print cache_kill.json instead of the table")
     asked.set_defaults(run=cache_kill)
+    declare(kinds, say)
 
 
 def main() -> None:

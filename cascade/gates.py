@@ -28,7 +28,8 @@ class Gates:
     """The open gates of one policy under one lock, and why the others are closed.
 
     ``closed`` names gates that an alarm or a person has closed; ``embedder`` is the name of the one
-    that will serve. ``reasons`` maps what is closed or void, by its id, to a sentence.
+    that will serve. ``pairing`` weighs the words of a stored
+    question, where one was fitted. ``reasons`` maps what is closed or void, by its id, to a sentence.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Gates:
         self._own: set[tuple[str, str]] = set()
         self._scouts: dict[str, Scout] = {}
         self._nearby: dict[str, Nearby] = {}
+        self.pairing = lock.pairing if lock is not None else None
         if lock is not None:
             self._own = {(gate.tier, gate.slice) for gate in lock.gates}
             if policy.preroute.enabled:
@@ -96,7 +98,7 @@ class Gates:
                 self.reasons[gate.id] = reason
         now = identity(policy, embedder)
         for certificate in lock.certificates:
-            void = self._why_void(certificate, policy, gates, now) or _why_unsealed(certificate, gates, lock.scorers)
+            void = self._why_void(certificate, policy, gates, now) or _why_unsealed(certificate, gates, lock)
             if void:
                 self.reasons[certificate.id] = void
                 continue
@@ -134,9 +136,9 @@ def _meant(gate: Gate, slice_name: str) -> bool:
     return not gate.seen or slice_name in gate.seen
 
 
-def _why_unsealed(certificate: Certificate, gates: dict[str, Gate], scorers: list[Scorer]) -> str:
+def _why_unsealed(certificate: Certificate, gates: dict[str, Gate], lock: Lock) -> str:
     covered = [gates[name] for name in certificate.gates]
-    if certificate.seal and certificate.seal != seal(covered, scorers):
+    if certificate.seal and certificate.seal != seal(covered, lock.scorers, lock.pairing):
         return "was issued for other thresholds or weights than the lock holds"
     return ""
 

@@ -17,6 +17,8 @@ import msgspec
 from cascade.confidence import Scorer, Scout
 from cascade.errors import PolicyError
 from cascade.neighbours import FAMILY, Neighbours
+from cascade.pairing import FAMILY as PAIR
+from cascade.pairing import Pairing
 from cascade.policy import Policy, Tier
 from cascade.types import Record
 
@@ -105,6 +107,7 @@ class Lock(Record, frozen=True, kw_only=True):
     scorers: list[Scorer] = []
     scouts: list[Scout] = []
     neighbours: list[Neighbours] = []
+    pairing: Pairing | None = None
     gates: list[Gate] = []
     certificates: list[Certificate] = []
     outcomes: str = ""
@@ -163,10 +166,13 @@ def save_lock(path: Path, lock: Lock) -> None:
         raise
 
 
-def seal(gates: list[Gate], scorers: list[Scorer]) -> str:
-    """Digest of these gates and of the scorers that they name."""
+def seal(gates: list[Gate], scorers: list[Scorer], pairing: Pairing | None) -> str:
+    """Digest of these gates, of the scorers that they name, and of the pairing that those read."""
     named = {gate.scorer for gate in gates}
-    return digest([sorted(gates, key=lambda gate: gate.id), [one for one in scorers if one.id in named]])
+    sealed: list[Any] = [sorted(gates, key=lambda gate: gate.id), [one for one in scorers if one.id in named]]
+    if any(PAIR in gate.signal_set.split("+") for gate in gates):
+        sealed.append(pairing)
+    return digest(sealed)
 
 
 def identity(policy: Policy, embedder: str | None = None) -> dict[str, str]:

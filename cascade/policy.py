@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -161,8 +162,8 @@ class Stakes(Section):
     tier: str
 
 
-MATCHED = [["match"]]
-"""Signal sets of stored answers."""
+MATCHED = [["match", "pair"], ["match"]]
+"""Signal sets of stored answers: with words weighed as calibration learned them, or without where it could not."""
 
 BUILT_IN = frozenset({"empty", "refusal", "schema", "silent_failure", "tools", "truncated"})
 
@@ -246,6 +247,13 @@ class Policy(Section):
         """All that may serve without the last tier, in the order in which they are asked."""
         stored = [Source(CACHE, MATCHED)] if self.cache.enabled and self.cache.semantic else []
         return stored + [Source(tier.name, self.signals.sets) for tier in self.tiers[:-1]]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Policy:
+        """As pydantic's, but what was worked out from the old fields does not come along."""
+        made = super().model_copy(update=update, deep=deep)
+        for name in ("families", "sources"):
+            made.__dict__.pop(name, None)
+        return made
 
     def sets_of(self, source: str) -> list[list[str]]:
         """The declared signal sets of a tier or of the cache."""

@@ -22,6 +22,7 @@ from cascade.evidence import LeftOut
 from cascade.gates import ROUTED, Gates
 from cascade.learning import path as paths
 from cascade.learning.drawn import FIT
+from cascade.learning.pairs import with_pairs
 from cascade.learning.path import Counts
 from cascade.learning.populations import population_of
 from cascade.learning.rows import EXAMPLES, Rows, evenly, independent, read_rows
@@ -149,6 +150,7 @@ def _drawn(rows: Rows, lock: Lock, policy: Policy, embedder: Embedder | None) ->
     fitted = [row.id for row in rows.outcomes if row.split == FIT]
     rows, tied = independent(rows.take([place for place, row in enumerate(rows.outcomes) if row.split != FIT]))
     rows = with_neighbours(rows.take(evenly(rows)), lock.neighbours, policy, embedder, own=False)
+    rows = with_pairs(rows, lock.pairing, policy)
     reason = "of split fit: the scorers were fitted on such rows"
     gone = [LeftOut(reason=reason, rows=len(fitted), examples=fitted[:EXAMPLES])] if fitted else []
     return rows, [*gone, tied] if tied else gone

@@ -13,9 +13,10 @@ from cascade.matching import FAMILY as MATCH
 from cascade.matching import measure
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.paid import paid
+from cascade.pairing import FAMILY as PAIR
 from cascade.policy import Tier
 from cascade.run import Run
-from cascade.signals import NO_SIGNALS, extend, of_draft
+from cascade.signals import NO_SIGNALS, extend, matched, of_draft
 from cascade.types import Draft, Hit, Signals
 
 
@@ -35,7 +36,10 @@ def sense(run: Run, tier: Tier, draft: Draft) -> Generator[Ask, Any, Signals]:
 
 def likeness(run: Run, hit: Hit) -> Generator[Ask, Any, Signals]:
     """How like the asked question is to the stored one, and how its answer has fared."""
-    if hit.draft.measured is not None:  # a recorded look-up brings what was measured then
-        return hit.draft.measured
-    return extend(NO_SIGNALS, MATCH, measure(run.request.question, hit))
+    recorded = hit.draft.measured  # a look-up that was recorded brings what was measured then
+    signals = matched(recorded) if recorded is not None else NO_SIGNALS
+    if MATCH not in signals.families:
+        signals = extend(NO_SIGNALS, MATCH, measure(run.request.question, hit))
+    pairing = run.rules.gates.pairing
+    return signals if pairing is None else extend(signals, PAIR, pairing.measure(run.request.question, hit.question))
     yield  # a generator, like every part of the flow

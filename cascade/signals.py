@@ -56,6 +56,7 @@ from operator import mul
 from types import MappingProxyType
 
 from cascade import matching
+from cascade.pairing import FAMILY as PAIR
 from cascade.types import Draft, Message, Request, Signals
 
 FREE = frozenset({"logprobs", "size", "text", "top"})
@@ -145,6 +146,12 @@ def extend(signals: Signals, family: str, values: Mapping[str, float] | None) ->
         return signals
     named = {f"{family}.{name}": float(value) for name, value in values.items()}
     return Signals(values=signals.values | named, families=tuple(sorted({*signals.families, family})))
+
+
+def matched(signals: Signals) -> Signals:
+    """The signals of a stored answer that hang on no lock: a pairing's word is that of its time."""
+    families = tuple(name for name in signals.families if name != PAIR)
+    return signals if families == signals.families else Signals(values=signals.values, families=families)
 
 
 def narrowed(signals: Signals, declared: Iterable[Collection[str]]) -> Signals:

@@ -24,6 +24,7 @@ from cascade.learning.contest import contest
 from cascade.learning.drawn import CERTIFY, FIT, TEST
 from cascade.learning.issue import Issued, Scored, Terms, issue
 from cascade.learning.ladders import minimal_policy
+from cascade.learning.pairs import fitted_pairs, with_pairs
 from cascade.learning.populations import divide
 from cascade.learning.rows import Rows, evenly, independent, read_rows
 from cascade.learning.scores import (
@@ -37,6 +38,8 @@ from cascade.learning.scores import (
 )
 from cascade.learning.truth import at_odds, labeller_of, truth_of
 from cascade.lock import Lock, digest, identity
+from cascade.neighbours import Neighbours
+from cascade.pairing import Pairing
 from cascade.policy import Policy, Target
 from cascade.types import Outcome, Record
 
@@ -85,11 +88,14 @@ def learn(
         left_out = [*left_out, tied]
     if not len(certify) or (base is None and not len(fit)):
         raise ConfigError(_too_few(fit, certify, left_out))
-    neighbours = fit_neighbours(fit, policy, embedder) if base is None else base.neighbours
-    fit = with_neighbours(fit, neighbours, policy, embedder, own=base is None)
-    certify, test = (with_neighbours(some, neighbours, policy, embedder, own=False) for some in (certify, test))
+    (fit, certify, test), neighbours, pairing = _with_references((fit, certify, test), policy, embedder, base)
     made, fit_scores, contestants, refused = _scorers(fit, policy, len(certify), base)
-    made = replace(made, neighbours=neighbours, outcomes=digest([msgspec.to_builtins(row) for row in rows.outcomes]))
+    made = replace(
+        made,
+        neighbours=neighbours,
+        pairing=pairing,
+        outcomes=digest([msgspec.to_builtins(row) for row in rows.outcomes]),
+    )
     judges = _judges(certify, judge)
     terms = _terms(made, policy, judges, certify, now, embedder)
     blocked = terms.conflict if not allow_conflict else ""
@@ -138,6 +144,21 @@ def certify(outcomes: Iterable[Outcome], policy: Policy, lock: Lock, **options: 
     Rows of split ``fit`` lay out the path; without any, a fixed grid and three starts do.
     """
     return learn(outcomes, policy, base=lock, **options).lock
+
+
+def _with_references(
+    splits: tuple[Rows, Rows, Rows], policy: Policy, embedder: Embedder | None, base: Lock | None
+) -> tuple[tuple[Rows, Rows, Rows], list[Neighbours], Pairing | None]:
+    """The rows of the three splits with the signals that are themselves learned, and what they are read from."""
+    fit, certify, test = splits
+    neighbours = fit_neighbours(fit, policy, embedder) if base is None else base.neighbours
+    fit = with_neighbours(fit, neighbours, policy, embedder, own=base is None)
+    fit, pairing = fitted_pairs(fit, policy) if base is None else (with_pairs(fit, base.pairing, policy), base.pairing)
+    certify, test = (
+        with_pairs(with_neighbours(some, neighbours, policy, embedder, own=False), pairing, policy)
+        for some in (certify, test)
+    )
+    return (fit, certify, test), neighbours, pairing
 
 
 def _scorers(
@@ -247,6 +268,7 @@ def _terms(
         shares={},
         issued_at=now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         identity=identity(policy, embedder.name if embedder is not None else None),
+        pairing=made.pairing,
     )
 
 

@@ -11,7 +11,7 @@ from cascade.evidence import Contestant, RefusedSignal
 from cascade.learning.calibrators import fit_calibrator, log_loss, probabilities
 from cascade.learning.continued import Reach, going_on, reach
 from cascade.learning.features import Table, auroc, places_of, refused, table_of
-from cascade.learning.fit import Fitted, fit_gain, fit_price, fit_right, fit_trees, right_of
+from cascade.learning.fit import Fitted, fit_gain, fit_price, fit_right, fit_trees, fit_wrong, right_of
 from cascade.learning.rows import Rows
 from cascade.policy import Policy
 from cascade.types import CACHE, Record
@@ -115,7 +115,10 @@ def _entry(
     table, base, tried = _base(rows, places, tier, name, out, right, weights)
     fitted = {RIGHT: base}
     if policy.target.kind == "regret":
-        gain = fit_gain(base, table, rows.quality[tier, places] - rows.quality[-1, places], weights)
+        if name == CACHE:
+            gain: Fitted | None = fit_wrong(table, right, weights)
+        else:
+            gain = fit_gain(base, table, rows.quality[tier, places] - rows.quality[-1, places], weights)
         if gain is not None:
             fitted[GAIN] = gain
             dollar = fit_price(gain, table, rows.cost[-1, places])
@@ -249,7 +252,10 @@ def _refitted(entry: _Entry, otherwise: tuple[Floats, Floats], rows: Rows, kind:
     quality, cost = otherwise
     places = entry.table.places
     weights = rows.propensity[places].min() / rows.propensity[places]
-    gain = fit_gain(entry.fitted[RIGHT], entry.table, rows.quality[entry.tier, places] - quality[places], weights)
+    gain: Fitted | None = entry.fitted[GAIN]
+    if entry.table.tier != CACHE:
+        difference = rows.quality[entry.tier, places] - quality[places]
+        gain = fit_gain(entry.fitted[RIGHT], entry.table, difference, weights)
     return gain if gain is None or kind == GAIN else fit_price(gain, entry.table, cost[places])
 
 

@@ -30,6 +30,9 @@ BOOSTED_FROM = 2000
 BOOSTED_ROWS = 50_000
 """Rows that boosting learns from at most; more move it by less than one fold differs from the next."""
 
+NEVER = -1e6
+"""Log-odds of what does not happen; JSON has no infinity."""
+
 LENGTHS = ("match.answer", "match.question", "size.draft", "size.question", "text.length", "text.length_ratio")
 """What the last tier's price may be predicted from: known before its answer, without its text."""
 
@@ -103,6 +106,24 @@ def fit_gain(base: Fitted, table: Table, difference: Floats, weights: Floats) ->
     return Fitted(scorer=replace(base.scorer, gain=gain), scores=chances[:, 2] - chances[:, 0], logodds=base.logodds)
 
 
+def fit_wrong(table: Table, right: NDArray[np.bool_], weights: Floats) -> Fitted:
+    """Minus the chance that the answer is wrong, as a gain: what a stored answer costs where it is.
+
+    A gain over the last tier would forgive a stored answer to another question wherever the last tier
+    errs too; who gets one sees a mistake of another kind, and the labels that tell it are the better
+    known ones.
+    """
+    fitted = fit_right(table, right, weights)
+    scorer = fitted.scorer
+    gain = Gain(
+        loses=[-weight for weight in scorer.weights],
+        loses_intercept=-scorer.intercept,
+        wins=[0.0] * len(scorer.weights),
+        wins_intercept=NEVER,
+    )
+    return Fitted(scorer=replace(scorer, gain=gain), scores=-_logistic(-fitted.logodds), logodds=fitted.logodds)
+
+
 def fit_price(base: Fitted, table: Table, cost: Floats) -> Fitted | None:
     """The same score a dollar of the last tier's predicted price; None without lengths or prices.
 
@@ -129,6 +150,13 @@ def fit_price(base: Fitted, table: Table, cost: Floats) -> Fitted | None:
     price = Price(features=names, weights=model.coef_.tolist(), intercept=float(model.intercept_))
     scores = base.scores / np.exp(np.clip(predicted, -50.0, 50.0))
     return Fitted(scorer=replace(base.scorer, price=price), scores=scores, logodds=base.logodds)
+
+
+def _logistic(x: Floats) -> Floats:
+    from scipy.special import expit
+
+    found: Floats = expit(x)
+    return found
 
 
 def _regression() -> Any:

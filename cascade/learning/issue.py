@@ -17,6 +17,7 @@ from cascade.learning.threshold import LEAST_LAID_OUT, furthest, laid_out
 from cascade.learning.truth import promised_of_truth
 from cascade.lock import Certificate, Gate, HeldOut, seal
 from cascade.paired import mean_upper, paired_lower
+from cascade.pairing import Pairing
 from cascade.policy import Policy, Target
 from cascade.types import Record
 
@@ -70,6 +71,7 @@ class Terms(Record, frozen=True, kw_only=True):
     shares: dict[str, int]
     issued_at: str
     identity: dict[str, str]
+    pairing: Pairing | None = None
 
 
 def issue(
@@ -109,7 +111,7 @@ def issue(
     of_truth = promised_of_truth(line, start, chosen, scores, people, target, share)
     told = replace(terms, truth=f"{of_truth}; {terms.truth}" if of_truth else terms.truth)
     found = _certificate(population, stratum, counts[chosen], [gate.id for gate in covered], share, held, told)
-    certificate = replace(found, seal=seal(covered, scorers))
+    certificate = replace(found, seal=seal(covered, scorers, terms.pairing))
     return Issued(gates=gates, certificate=certificate, stratum=stratum)
 
 

@@ -20,7 +20,7 @@ from cascade.learning.truth import label_of, word_of_people
 from cascade.lock import Certificate, Gate
 from cascade.policy import Policy, Source
 from cascade.replay import draft_of, request_of
-from cascade.signals import narrowed, of_draft
+from cascade.signals import matched, narrowed, of_draft
 from cascade.types import CACHE, Draft, ModelOutcome, Outcome, Record, Request, Signals
 
 EXAMPLES = 3
@@ -262,7 +262,7 @@ class _Reading:
 
     def _signals(self, request: Request, draft: Draft, source: Source) -> Signals | None:
         if source.name == CACHE:
-            return narrowed(draft.measured, source.sets) if draft.measured is not None else None
+            return narrowed(matched(draft.measured), source.sets) if draft.measured is not None else None
         return narrowed(of_draft(request, draft, self._policy.families), source.sets)
 
     def _place(self, request: Request) -> str:
