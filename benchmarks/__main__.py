@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.cache.commands import declare
+
 
 def say(line: str) -> None:
     """Progress, for whoever watches."""
@@ -103,6 +105,7 @@ def of_the_cache(commands: Any) -> None:
     asked.add_argument("--rounds", type=int, default=200, help="default: 200")
     asked.add_argument("--json", action="store_true", help="print cache_kill.json instead of the table")
     asked.set_defaults(run=cache_kill)
+    declare(kinds, say)
 
 
 def main() -> None:

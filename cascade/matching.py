@@ -20,6 +20,7 @@ match.content         the same without function words                    [0, 1] 
 match.contained       shared content words, of those of the shorter      [0, 1]    +
 match.characters      Jaccard similarity of the pairs of characters      [0, 1]    +
 match.order           shared pairs of neighbouring words, of the fewer   [0, 1]    +
+match.inverted        pairs of shared content words in another order     [0, 1]    -
 match.replaced        own content words, of the question that has fewer  [0, inf)  -
 match.added           by how many more content words the other has       [0, inf)  -
 match.length          difference of the logarithms of their lengths      [0, inf)  ?
@@ -46,7 +47,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -56,7 +57,7 @@ from cascade.types import Hit
 FAMILY = "match"
 
 DIRECTIONS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(("match.replaced", "match.added"), "-")
+    dict.fromkeys(("match.inverted", "match.replaced", "match.added"), "-")
     | dict.fromkeys(
         ("match.length", "match.asks", "match.numbers", "match.dates", "match.units", "match.names",
          "match.negation", "match.polarity", "match.direction", "match.age", "match.question", "match.answer"), "?")
@@ -95,6 +96,7 @@ def measure(question: str, hit: Hit) -> dict[str, float]:
         "contained": shared / fewer if fewer else float(not more),
         "characters": _jaccard(_characters(one.words), _characters(other.words)),
         "order": _in_order(one.words, other.words),
+        "inverted": _inverted(one, other),
         "replaced": float(fewer - shared),
         "added": float(more - fewer),
         "length": abs(math.log1p(len(question)) - math.log1p(len(hit.question))),
@@ -166,6 +168,16 @@ def _in_order(one: list[str], other: list[str]) -> float:
     mine, theirs = set(pairwise(one)), set(pairwise(other))
     fewer = min(len(mine), len(theirs))
     return len(mine & theirs) / fewer if fewer else float(one == other)
+
+
+def _inverted(one: Reading, other: Reading) -> float:
+    """Share of the pairs of shared content words that stand the other way round, by where each comes first."""
+    shared = one.content & other.content
+    if len(shared) < 2:
+        return 0.0
+    places = [other.words.index(word) for word in dict.fromkeys(one.words) if word in shared]
+    turned = sum(first > second for first, second in combinations(places, 2))
+    return turned / (len(places) * (len(places) - 1) / 2)
 
 
 def _unsaid(mine: set[str], theirs: set[str]) -> int:

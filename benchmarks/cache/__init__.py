@@ -1,1 +1,1 @@
-"""The semantic cache: what it costs and what it survives."""
+"""The semantic cache: what it costs, what it survives, and what its gate lets through."""

@@ -54,7 +54,8 @@ def connected(pairs: Sequence[tuple[str, str]]) -> NDArray[np.int_]:
     from scipy.sparse.csgraph import connected_components
 
     known: dict[str, int] = {}
-    ends = np.array([[known.setdefault(text, len(known)) for text in pair] for pair in pairs]).reshape(-1, 2)
+    found = [known.setdefault(text, len(known)) for pair in pairs for text in pair]
+    ends = np.array(found, dtype=int).reshape(-1, 2)
     edges = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(known), len(known)))
     groups: NDArray[np.int_] = connected_components(edges, directed=False)[1][ends[:, 0]]
     return groups
