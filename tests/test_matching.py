@@ -19,6 +19,7 @@ WORDS = "from to into than Rome Oslo on off in out hot cold cool not can't unsaf
 words = st.sampled_from(WORDS.split())
 any_text |= said | st.lists(words, max_size=8).map(" ".join)
 SHARES = ("overlap", "content", "contained", "characters", "order")
+DIFFERENCES = ("inverted", "replaced", "added", "length")
 FLAGS = ("asks", "numbers", "dates", "units", "names", "negation", "polarity", "direction")
 
 
@@ -39,7 +40,7 @@ def test_any_pair_can_be_measured(one: str, other: str, similarity: float, age: 
     found = measure(one, hit(other, similarity=similarity, age=age, passed=passed))
     assert found.keys() == measure("", hit("")).keys()
     assert all(map(math.isfinite, found.values()))
-    assert all(0.0 <= found[name] <= 1.0 for name in SHARES)
+    assert all(0.0 <= found[name] <= 1.0 for name in (*SHARES, "inverted"))
     assert all(value >= 0.0 for name, value in found.items() if name != "similarity")
 
 
@@ -54,7 +55,7 @@ def test_no_signal_depends_on_which_question_came_first(one: str, other: str) ->
 def test_a_question_matches_itself(question: str) -> None:
     found = measure(question, hit(question))
     assert all(found[name] == 1.0 for name in SHARES)
-    assert not any(found[name] for name in ("replaced", "added", "length", *FLAGS))
+    assert not any(found[name] for name in (*DIFFERENCES, *FLAGS))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,8 @@ def test_a_word_in_another_order_is_the_same_bag_in_another_order() -> None:
     found = measure("dog bites man", hit("man bites dog"))
     assert found["overlap"] == 1.0
     assert found["order"] == 0.0
+    assert found["inverted"] == 1.0
+    assert measure("dog bites old man", hit("old dog bites man"))["inverted"] == pytest.approx(2 / 6)
 
 
 def test_the_table_and_the_directions_name_what_is_measured() -> None:
