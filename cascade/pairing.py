@@ -54,4 +54,4 @@ def places(one: Reading, other: Reading) -> list[int]:
 
 
 def _bucket(word: str) -> int:
-    return crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
+    return crc32(word.encode()) % BUCKETS  # never a lone surrogate: those are no letters

@@ -127,6 +127,22 @@ def test_the_gate_refuses_swaps_that_cosine_cannot_tell_from_rewordings(made: li
     assert as_many["wrong"] > 3 * own["wrong"]
 
 
+def test_a_slice_of_its_own_is_certified_by_its_own_labels() -> None:
+    """Traffic that goes wrong closes the threshold of both together, and leaves that of the swaps as it was."""
+    dice = np.random.default_rng(0)
+    slices = [[benchmark.TRAFFIC] * 600 + [benchmark.SWAPPED] * 600] * 2
+    scores = dice.normal(size=1200)
+
+    def gate(name: str, traffic: float) -> float | None:
+        right = (np.where(np.arange(1200) < 600, traffic, 1.0) > 0.5).astype(float)
+        found = gates.Scored(scores, np.vstack([right, np.ones(1200)]))
+        return benchmark._threshold(name, found, found, slices, 0.05)
+
+    assert gate("own", 1.0) == gate("own", 0.0) is not None
+    assert gate("pooled", 1.0) is not None
+    assert gate("pooled", 0.0) is None
+
+
 def test_pages_show_every_figure_and_no_question(vectors: Vectors, made: list[Swap]) -> None:
     part = Part([(swap.asked, swap.stored) for swap in made], np.array([swap.right for swap in made]))
     found = [pairs.split(divided(part, seed), vectors) for seed in (0, 1)]
