@@ -12,7 +12,7 @@ from __future__ import annotations
 from zlib import crc32
 
 from cascade.matching import Reading, read
-from cascade.types import Record
+from cascade.types import Hit, Record
 
 FAMILY = "pair"
 BUCKETS = 4096
@@ -42,9 +42,9 @@ class Pairing(Record, frozen=True, kw_only=True):
             raise ValueError(f"{len(weights)} weights for {2 * BUCKETS} places")
         return self.intercept + self.scale * sum([weights[place] for place in places(read(question), read(stored))])
 
-    def measure(self, question: str, stored: str) -> dict[str, float]:
-        """The values of the family ``pair``; names without the family."""
-        return {"logodds": self.score(question, stored)}
+    def measure(self, question: str, hit: Hit) -> dict[str, float]:
+        """The values of the family ``pair`` for a semantic hit; names without the family."""
+        return {"logodds": self.score(question, hit.question)}
 
 
 def places(one: Reading, other: Reading) -> list[int]:
@@ -54,4 +54,4 @@ def places(one: Reading, other: Reading) -> list[int]:
 
 
 def _bucket(word: str) -> int:
-    return crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
+    return crc32(word.encode()) % BUCKETS  # never a lone surrogate: those are no letters

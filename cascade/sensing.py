@@ -41,5 +41,5 @@ def likeness(run: Run, hit: Hit) -> Generator[Ask, Any, Signals]:
     if MATCH not in signals.families:
         signals = extend(NO_SIGNALS, MATCH, measure(run.request.question, hit))
     pairing = run.rules.gates.pairing
-    return signals if pairing is None else extend(signals, PAIR, pairing.measure(run.request.question, hit.question))
+    return signals if pairing is None else extend(signals, PAIR, pairing.measure(run.request.question, hit))
     yield  # a generator, like every part of the flow

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.cache import gates, pairs
 from benchmarks.cache import swaps as benchmark
 from benchmarks.cache.templates import KINDS, TEMPLATES, Swap, swaps
-from benchmarks.cache.traffic import FIT, Part, Vectors, divided, streams
+from benchmarks.cache.traffic import Part, Vectors, divided, stored
 from cascade.embedding import WordLlamaEmbedder
 from cascade.learning.pairing import connected
 from cascade.matching import measure
@@ -36,32 +36,31 @@ def vectors() -> Vectors:
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=3, max_size=60), st.integers(0, 99))
-def test_no_question_stands_in_two_parts_and_a_group_is_counted_once(edges: list[tuple[int, int]], seed: int) -> None:
+def test_no_question_stands_in_two_parts_and_alone_a_group_is_there_once(
+    edges: list[tuple[int, int]], seed: int
+) -> None:
     whole = Part([(str(one), str(other)) for one, other in edges], np.ones(len(edges), dtype=bool))
     parts = divided(whole, seed)
     asked = [{text for pair in part.pairs for text in pair} for part in parts]
     assert sum(map(len, asked)) == len(set.union(*asked))
-    for place, part in enumerate(parts):
-        assert place == FIT or len(set(connected(part.pairs).tolist())) == len(part.pairs)
-    counted = sum(len(part.pairs) for place, part in enumerate(parts) if place != FIT)
-    fitted = len(set(connected(parts[FIT].pairs).tolist())) if parts[FIT].pairs else 0
-    assert counted + fitted == len(set(connected(whole.pairs).tolist()))
+    assert sum(len(part.pairs) for part in parts) == len(edges)
+    kept = [pair for part in divided(whole, seed, alone=True) for pair in part.pairs]
+    assert len(set(connected(kept).tolist())) == len(kept) == len(set(connected(whole.pairs).tolist()))
 
 
-def test_a_stream_finds_the_nearest_of_its_own_earlier_queries(vectors: Vectors) -> None:
+def test_each_query_finds_the_nearest_stored_one_and_is_asked_in_one_part(vectors: Vectors) -> None:
     records = [{"query": f"how do I {word} a {thing}", "label": word} for word in ("buy", "sell", "fix", "rent")
                for thing in ("car", "boat", "house", "bike", "tent")]  # fmt: skip
-    parts = streams(records, vectors, 0)
-    asked = [{pair[0] for pair in part.pairs} | {part.pairs[0][1]} for part in parts]
-    assert sum(map(len, asked)) == len(records)
-    for part, own in zip(parts, asked, strict=True):
-        seen = [part.pairs[0][1]]
-        for query, stored in part.pairs:
-            assert stored in seen
-            near = vectors.similarities([(query, text) for text in seen])
-            assert vectors.similarities([(query, stored)])[0] == pytest.approx(near.max())
-            seen.append(query)
-        assert set(seen) == own
+    parts = stored(records, vectors, 0)
+    asked = [pair[0] for part in parts for pair in part.pairs]
+    held = [one["query"] for one in records if one["query"] not in asked]
+    assert len(set(asked)) == len(asked) == 15
+    label = {one["query"]: one["label"] for one in records}
+    for part in parts:
+        for (query, found), right in zip(part.pairs, part.right, strict=True):
+            near = vectors.similarities([(query, text) for text in held])
+            assert vectors.similarities([(query, found)])[0] == pytest.approx(near.max())
+            assert right == (label[query] == label[found])
 
 
 def test_swaps_are_half_right_of_every_kind_and_no_question_comes_twice(made: list[Swap]) -> None:
@@ -89,7 +88,7 @@ def test_a_swap_raises_the_flag_of_its_kind_and_a_rewording_seldom_does(made: li
         if swap.kind == kind:
             hit = Hit(key="", draft=Draft(tier="a", model="m"), kind="semantic", question=swap.stored)
             raised[swap.right].append(measure(swap.asked, hit)[FLAG[kind]] > 0)
-    assert np.mean(raised[False]) > 0.7
+    assert np.mean(raised[False]) > 0.5
     assert np.mean(raised[True]) < 0.1
 
 
@@ -126,6 +125,22 @@ def test_the_gate_refuses_swaps_that_cosine_cannot_tell_from_rewordings(made: li
     as_many = lines["own", benchmark.AS_MANY, "all"]
     assert as_many["hits"] == own["hits"]
     assert as_many["wrong"] > 3 * own["wrong"]
+
+
+def test_a_slice_of_its_own_is_certified_by_its_own_labels() -> None:
+    """Traffic that goes wrong closes the threshold of both together, and leaves that of the swaps as it was."""
+    dice = np.random.default_rng(0)
+    slices = [[benchmark.TRAFFIC] * 600 + [benchmark.SWAPPED] * 600] * 2
+    scores = dice.normal(size=1200)
+
+    def gate(name: str, traffic: float) -> float | None:
+        right = (np.where(np.arange(1200) < 600, traffic, 1.0) > 0.5).astype(float)
+        found = gates.Scored(scores, np.vstack([right, np.ones(1200)]))
+        return benchmark._threshold(name, found, found, slices, 0.05)
+
+    assert gate("own", 1.0) == gate("own", 0.0) is not None
+    assert gate("pooled", 1.0) is not None
+    assert gate("pooled", 0.0) is None
 
 
 def test_pages_show_every_figure_and_no_question(vectors: Vectors, made: list[Swap]) -> None:

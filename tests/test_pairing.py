@@ -7,7 +7,7 @@ import random
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cascade.learning.features import auroc
@@ -75,7 +75,25 @@ def test_labels_without_a_reason_teach_nothing_out_of_fold() -> None:
     assert area < 0.65
 
 
+def test_a_word_that_both_have_is_not_one_that_is_lacking(fitted: tuple[Pairing, np.ndarray, np.ndarray]) -> None:
+    both = fitted[0].score("how to peel it backwards", "how to peel it backwards")
+    assert both > fitted[0].score("how to peel it", "how to peel it backwards") + 1.0
+
+
+def test_without_words_the_intercept_is_all_there_is(fitted: tuple[Pairing, np.ndarray, np.ndarray]) -> None:
+    assert fitted[0].score("", "?") == fitted[0].intercept != 0.0
+
+
+def test_pairs_of_no_weight_teach_nothing_in_a_fold_either() -> None:
+    pairs, right = labelled(100)
+    others, wrong = labelled(100, seed=3)
+    found = fit_pairing(pairs + others, np.concatenate([right, ~wrong]), np.repeat([1.0, 1e-9], 100))
+    assert found is not None
+    assert auroc(found[1][:100], right) == 1.0
+
+
 @given(any_text, any_text)
+@example("\ud800", "a")
 def test_any_pair_has_a_score_whichever_question_came_first(
     fitted: tuple[Pairing, np.ndarray, np.ndarray], one: str, other: str
 ) -> None:

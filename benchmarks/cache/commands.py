@@ -1,4 +1,4 @@
-"""The commands of ``python -m benchmarks cache`` that are about the gate."""
+"""The commands of ``python -m benchmarks cache`` that measure its gate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EMBEDDERS = ("wordllama", "minilm")
 
 
 def declare(kinds: Any, say: Callable[[str], None]) -> None:
-    """Add what the gate lets through to the benchmarks of the cache."""
+    """Add ``pairs`` and ``swaps`` to the commands of ``cache``."""
     for name, run, what in (
         ("pairs", _pairs, "hits at a certified rate of wrong ones, beside a plain threshold on similarity"),
         ("swaps", _swaps, "wrong hits on questions that differ in the one thing that matters"),

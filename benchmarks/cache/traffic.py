@@ -15,6 +15,7 @@ from cascade.errors import ConfigError
 from cascade.learning.pairing import connected
 
 SHARES = (0.4, 0.3, 0.3)
+STORED = 0.25
 FIT, CERTIFY, TEST = range(3)
 FILES = {
     "Quora": ("qqp_pairs.jsonl.gz", "Quora question pairs, by way of github.com/zilliztech/GPTCache"),
@@ -68,37 +69,33 @@ def labelled(records: Sequence[dict[str, Any]]) -> Part:
     )
 
 
-def divided(whole: Part, seed: int) -> list[Part]:
-    """Three parts by groups of connected questions, at random.
+def divided(whole: Part, seed: int, *, alone: bool = False) -> list[Part]:
+    """Three parts by groups of connected questions, at random; with ``alone`` one pair of each group.
 
-    Of a group one pair certifies or tests, as calibration counts one row of a unit: others of it would
-    be no further draws. All of them may fit.
+    Those are independent of each other, as the exact test has it. All pairs are the traffic that the data
+    set is, with its popular questions; there the counted rows say whether the promise is kept.
     """
     random = np.random.default_rng(seed)
     groups = connected(whole.pairs)
-    where = random.choice(3, size=groups.max() + 1, p=SHARES)[groups]
+    where = random.choice(3, size=len(np.unique(groups)), p=SHARES)
     order = random.permutation(len(groups))
-    ones = np.zeros(len(groups), dtype=bool)
-    ones[order[np.unique(groups[order], return_index=True)[1]]] = True
-    return [
-        whole.take(np.flatnonzero((where == part) & (ones | (part == FIT))).tolist()) for part in (FIT, CERTIFY, TEST)
-    ]
+    places = order[np.unique(groups[order], return_index=True)[1]] if alone else np.arange(len(groups))
+    return [whole.take(sorted(places[where[groups[places]] == part].tolist())) for part in (FIT, CERTIFY, TEST)]
 
 
-def streams(records: Sequence[dict[str, Any]], vectors: Vectors, seed: int) -> list[Part]:
-    """Three random streams of queries, each with the nearest earlier one of its own; right where the labels agree."""
-    order = np.random.default_rng(seed).permutation(len(records))
-    bounds = np.cumsum([int(share * len(records)) for share in SHARES[:-1]])
-    return [_stream([records[place] for place in some], vectors) for some in np.split(order, bounds)]
+def stored(records: Sequence[dict[str, Any]], vectors: Vectors, seed: int) -> list[Part]:
+    """A random quarter of the queries is stored; each other finds the nearest of them, right where the labels agree.
 
-
-def _stream(records: Sequence[dict[str, Any]], vectors: Vectors) -> Part:
-    texts, labels = [one["query"] for one in records], [one["label"] for one in records]
-    near = np.where(np.tri(len(texts), k=-1, dtype=bool), (found := vectors.of(texts)) @ found.T, -np.inf).argmax(
-        axis=1
-    )
-    later = range(1, len(texts))
-    return Part(
-        [(texts[place], texts[near[place]]) for place in later],
-        np.array([labels[place] == labels[near[place]] for place in later]),
-    )
+    One store for all parts, as in calibration: given what is stored, the rows are independent of each other and
+    alike in every part. Where each looks among all that came before it, they are neither.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(records))
+    held, asked = np.split(order, [int(STORED * len(records))])
+    texts = [one["query"] for one in records]
+    near = (vectors.of([texts[i] for i in asked]) @ vectors.of([texts[i] for i in held]).T).argmax(axis=1)
+    found = [(int(i), int(held[best])) for i, best in zip(asked, near, strict=True)]
+    right = np.array([records[i]["label"] == records[best]["label"] for i, best in found])
+    whole = Part([(texts[i], texts[best]) for i, best in found], right)
+    where = random.choice(3, size=len(found), p=SHARES)
+    return [whole.take(np.flatnonzero(where == part).tolist()) for part in (FIT, CERTIFY, TEST)]
