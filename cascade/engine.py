@@ -23,6 +23,7 @@ from cascade.flow import answer
 from cascade.following import Following, stamp_of
 from cascade.fresh import Personal
 from cascade.gates import Gates
+from cascade.heeding import Heeding
 from cascade.intents import fit_intents
 from cascade.ladder import Ladder
 from cascade.ledger import Ledger
@@ -36,7 +37,7 @@ from cascade.run import Rules, Run
 from cascade.shadows import Shadows
 from cascade.streams import AsyncReplies, Replies
 from cascade.transports import Transports
-from cascade.types import Answer, Decision, Message, Outcome, Request
+from cascade.types import Answer, Decision, Message, Outcome, Request, Verdict
 
 DRAIN_SECONDS = 10.0
 """How long ``close`` and the end of the process wait for shadow work that is under way."""
@@ -79,13 +80,13 @@ class Cascade:
         ladder = Ladder(policy)
         intents = fit_intents(policy, embedder) if embedder is not None else None
         folder = store if store is not None else store_folder(policy, path)
-        self.ledger = Ledger(None if folder == IN_MEMORY else folder, content=policy.ledger.content)
+        place = None if folder == IN_MEMORY else folder
+        self.ledger = Ledger(place, content=policy.ledger.content)
+        cache = cache_of(policy, ladder, place, embedder=embedder, personal=personal)
         self._shadows = Shadows(policy)
         self.parts = Parts(
             transport=transport or Transports(),
-            cache=cache_of(
-                policy, ladder, None if folder == IN_MEMORY else folder, embedder=embedder, personal=personal
-            ),
+            cache=cache,
             ledger=self.ledger,
             checks=_checks(policy, checks or {}),
             signals=_signals(policy, signals or {}),
@@ -98,6 +99,7 @@ class Cascade:
             return Rules(policy=policy, gates=gates, ladder=ladder, intents=intents)
 
         self._following = Following(rules, lock, self.parts.faults)
+        self._heeding = Heeding(cache, lambda: self.rules) if cache is not None else None
         _open.add(self)
 
     @classmethod
@@ -214,6 +216,23 @@ class Cascade:
         """The decision of that id out of the ledger, or None."""
         found = self.ledger.get(request_id)
         return found.decision if found is not None else None
+
+    def label(self, request_id: str, verdict: Verdict, source: str | None = None) -> list[str]:
+        """Add a verdict on one answer to a decision; returns the keys of the stored answers that it retracts.
+
+        ``source`` is the tier, or ``cache``, whose answer was judged (default: who served). A stored answer
+        that fails goes with its neighbourhood, before the verdict is written; one that passes is proven.
+        ``ConfigError`` where the ledger has no such decision, or no answer of that source.
+        """
+        row = self.ledger.get(request_id)
+        if row is None or row.decision is None:
+            raise ConfigError(f"no decision with id {request_id!r} in the ledger")
+        source = source or row.decision.served_by
+        if source not in row.models:
+            raise ConfigError(f"decision {request_id} has no answer of {source!r}; it has: {', '.join(row.models)}")
+        retracted = self._heeding.heed(row, source, verdict) if self._heeding is not None else []
+        self.ledger.label(request_id, source, verdict)
+        return retracted
 
     def outcomes(self) -> Iterator[Outcome]:
         """Everything that the ledger holds of this policy, oldest first."""

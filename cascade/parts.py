@@ -51,7 +51,7 @@ class Answers(Protocol):
     def key(self, request: Request) -> str: ...
     def cacheable(self, request: Request) -> bool: ...
     def lookup(self, request: Request) -> Hit | None: ...
-    def keep(self, request: Request, entry: Entry) -> None: ...
+    def keep(self, request: Request, entry: Entry) -> str | None: ...
     def close(self) -> None: ...
 
 
@@ -188,9 +188,14 @@ class Parts:
         )
 
     def _keep(self, ask: Keep) -> bool:
+        outcome = ask.outcome
         if ask.store is not None and self.cache is not None:
-            self.cache.keep(ask.request, ask.store)
-        kept = self.ledger.append(ask.outcome)
+            entry = self.cache.keep(ask.request, ask.store)
+            tier = ask.store.draft.tier
+            if entry is not None and tier in outcome.models:  # so that a verdict finds what it speaks about
+                told = replace(outcome.models[tier], entry=entry)
+                outcome = replace(outcome, models={**outcome.models, tier: told})
+        kept = self.ledger.append(outcome)
         if not kept:
             self.faults["unrecorded"] += 1
         return kept

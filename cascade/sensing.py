@@ -14,6 +14,7 @@ from cascade.matching import measure
 from cascade.neighbours import FAMILY as NEIGHBOURS
 from cascade.paid import paid
 from cascade.pairing import FAMILY as PAIR
+from cascade.pairing import Pairing
 from cascade.policy import Tier
 from cascade.run import Run
 from cascade.signals import NO_SIGNALS, extend, matched, of_draft
@@ -35,11 +36,15 @@ def sense(run: Run, tier: Tier, draft: Draft) -> Generator[Ask, Any, Signals]:
 
 
 def likeness(run: Run, hit: Hit) -> Generator[Ask, Any, Signals]:
+    """``liken`` as a part of the flow."""
+    return liken(run.request.question, hit, run.rules.gates.pairing)
+    yield  # a generator, like every part of the flow
+
+
+def liken(question: str, hit: Hit, pairing: Pairing | None) -> Signals:
     """How like the asked question is to the stored one, and how its answer has fared."""
     recorded = hit.draft.measured  # a look-up that was recorded brings what was measured then
     signals = matched(recorded) if recorded is not None else NO_SIGNALS
     if MATCH not in signals.families:
-        signals = extend(NO_SIGNALS, MATCH, measure(run.request.question, hit))
-    pairing = run.rules.gates.pairing
-    return signals if pairing is None else extend(signals, PAIR, pairing.measure(run.request.question, hit))
-    yield  # a generator, like every part of the flow
+        signals = extend(NO_SIGNALS, MATCH, measure(question, hit))
+    return signals if pairing is None else extend(signals, PAIR, pairing.measure(question, hit))

@@ -246,7 +246,8 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
 
     ``correct`` (0 or 1) and ``score`` are what recorded data sets bring; ``verdicts`` are what
     judges of this project say. ``latency_ms`` is in milliseconds, as such data sets have it.
-    Of a stored answer ``question`` is the one that it was given to, and ``entry`` the entry's key.
+    ``entry`` is the key under which the answer is stored; of a stored answer that was found ``question``
+    is the one that it was given to.
     """
 
     answer: str | None = None

@@ -17,7 +17,7 @@ FLOORS = """
     policy policyfile asks neighbours confidence lock promise history difference gates checks signals prices intents
     fresh exact paired betting economics intervals evidence simulate
     decide ladder run paid sensing flow replay compare ledger intake cache transports judging learning
-    watch recheck promotion
+    watch recheck promotion heeding
     embedders
     shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
     cli __init__ __main__

@@ -126,16 +126,31 @@ class Cache:
             self._shared.count(hit.key)
         return hit
 
-    def keep(self, request: Request, entry: Entry) -> None:
+    def stored(self, key: str) -> Stored | None:
+        """What is stored under a key, fresh or not. Never raises."""
+        row = self._shared.find(key)
+        try:
+            return None if row is None else unpack(row)
+        except Exception:
+            self.faults["decode"] += 1
+            return None
+
+    def keep(self, request: Request, entry: Entry) -> str | None:
         """Store the answer to this request, without the provider's own object. Never raises.
+
+        Returns the key under which it is, or None where it was not stored.
 
         The last tier's answer, which has no certificate, is found by similarity from then on; another
         one only after an audit that it has stood (``audited``).
         """
         key = self._key_if_cacheable(request)
         row = None if key is None else self._row(key, request, entry)
-        if row is not None and self._shared.put(row, self._oldest()) is False:
+        if row is None:
+            return None
+        if self._shared.put(row, self._oldest()) is False:
             self.faults["oversize"] += 1  # keeping it would drop everything else
+            return None
+        return key
 
     def audited(self, key: str, acceptable: bool) -> None:
         """Note a judge's word on the answer under a key: one more audit stood, or it is retracted."""
