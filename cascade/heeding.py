@@ -19,9 +19,9 @@ from cascade.types import CACHE, Hit, Outcome, Request, Verdict
 
 
 class Heeding:
-    """Applies verdicts to a cache. ``rules`` gives the policy and the gates in force."""
+    """Applies verdicts to a cache. ``rules`` gives the policy and the gates in force, None where nobody knows."""
 
-    def __init__(self, cache: Cache, rules: Callable[[], Rules]) -> None:
+    def __init__(self, cache: Cache, rules: Callable[[], Rules] | None) -> None:
         self._cache = cache
         self._rules = rules
 
@@ -43,17 +43,18 @@ class Heeding:
         if verdict.acceptable:
             self._cache.audited(model.entry, True)
             return []
-        serves = self._serves(request, decision.slice) if source == CACHE else None
+        served_from = self._rules() if source == CACHE and self._rules is not None else None
+        serves = None if served_from is None else _gate(served_from, request, decision.slice)
         return self._cache.retract(model.entry, serves, request)
 
-    def _serves(self, request: Request, slice_name: str) -> Callable[[Hit], bool]:
-        """Whether the cache's gate would serve a hit to this request: what stands in the first one's place."""
-        rules = self._rules()
-        policy, gates = rules.policy, rules.gates
-        made = Plan(slice=slice_name, mode="enforce", tiers=[policy.last], why="", semantic=True)
 
-        def serves(hit: Hit) -> bool:
-            signals = narrowed(liken(request.question, hit, gates.pairing), policy.sets_of(CACHE))
-            return rule(request, made, CACHE, [], signals, gates).serve
+def _gate(rules: Rules, request: Request, slice_name: str) -> Callable[[Hit], bool]:
+    """Whether the cache's gate would serve a hit to this request: what stands in the first one's place."""
+    policy, gates = rules.policy, rules.gates
+    made = Plan(slice=slice_name, mode="enforce", tiers=[policy.last], why="", semantic=True)
 
-        return serves
+    def serves(hit: Hit) -> bool:
+        signals = narrowed(liken(request.question, hit, gates.pairing), policy.sets_of(CACHE))
+        return rule(request, made, CACHE, [], signals, gates).serve
+
+    return serves

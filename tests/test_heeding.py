@@ -13,7 +13,7 @@ from cascade.errors import ConfigError
 from cascade.lock import Lock
 from cascade.policy import Policy
 from cascade.testing import FakeModels, draft
-from cascade.types import CACHE, Verdict
+from cascade.types import CACHE, Draft, Entry, Verdict
 from tests.building import certificate_of, gate_of, lock_of, policy_of, scorer_of, tier
 
 BAD, GOOD = Verdict(judge="human:a", acceptable=False), Verdict(judge="human:a", acceptable=True)
@@ -71,17 +71,18 @@ def test_a_failed_audit_of_a_hit_retracts_the_entry_and_it_is_never_served_again
 
 
 def test_the_neighbourhood_goes_too_what_would_have_been_served_in_its_place() -> None:
-    cascade, models = engine_of(sure=False)
+    """Entries that pass the gate for the question that failed; what is not near stays."""
+    cascade, _ = engine_of(sure=False)
+    cache = cascade.parts.cache
+    assert cache is not None
     with cascade:
-        answers = iter(["one", "two", "three"])
-        models._answer = lambda call: draft(call, next(answers), logprobs=[-5.0]) if call.tier == "frontier" else "?"
-        ask(cascade, ASKED)
-        ask(cascade, "Tell me the capital of France, please.")
+        for number, text in enumerate((ASKED, NEARER, "Tell me the capital of France, please.")):
+            stored = Draft(tier="frontier", model="m", text=f"answer {number}", finish_reason="stop")
+            cache.keep(cascade.request([{"role": "user", "content": text}]), Entry(draft=stored))
         hit = ask(cascade, NEAR)
         assert hit.served_by == CACHE
-        cascade.label(hit.id, BAD)
-        stats = cascade.parts.cache.stats()  # type: ignore[union-attr]
-        assert stats.entries == 1, "what is not near stays"
+        assert len(cascade.label(hit.id, BAD)) == 2
+        assert cache.stats().entries == 1
 
 
 def test_an_accepted_answer_is_found_by_similarity_only_once_an_audit_has_passed_it() -> None:
@@ -153,3 +154,46 @@ def test_a_retraction_is_heard_by_another_engine_on_the_same_store(tmp_path: Pat
         time.sleep(1.0)
         assert ask(other, NEARER).served_by == "frontier"
     assert threading.active_count() < 50
+
+
+def test_the_judge_command_retracts_what_fails_out_of_the_store(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from cascade.cli import app
+    from cascade.lock import lock_path, save_lock
+
+    policy = policy_with(audit={"accepted": 1.0, "escalated": 1.0})
+    file = tmp_path / "p.toml"
+    file.write_text(POLICY)
+    save_lock(lock_path(file), lock_with(policy))
+    models = FakeModels(lambda call: draft(call, "yes", logprobs=[-5.0]))
+    with Cascade.load(file, transport=models, store=tmp_path / "store") as cascade:
+        ask(cascade, ASKED)
+        assert ask(cascade, NEAR).served_by == CACHE
+    words = ["judge", str(tmp_path / "store"), "--tier", "cache", "--command", "false", "--policy", str(file), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    with Cascade.load(file, transport=models, store=tmp_path / "store") as cascade:
+        assert ask(cascade, NEARER).served_by == "frontier"
+
+
+POLICY = """
+name = "p"
+[target]
+max_error = 0.05
+[cache]
+semantic = true
+[audit]
+accepted = 1.0
+escalated = 1.0
+[[tiers]]
+name = "cheap"
+model = "cheap-model"
+params = { temperature = 0 }
+price = { input = 1.0, output = 2.0 }
+[[tiers]]
+name = "frontier"
+model = "frontier-model"
+params = { temperature = 0 }
+price = { input = 1.0, output = 2.0 }
+"""

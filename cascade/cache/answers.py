@@ -115,6 +115,12 @@ class Answers:
         )
         return [found for (found,) in self._db.execute(wanted, (key,))]
 
+    def context(self, key: str) -> bytes | None:
+        """The context in which an entry is found by similarity; None where it is not."""
+        wanted = "SELECT context FROM places JOIN answers USING (id) WHERE key = ?"
+        found = self._db.execute(wanted, (key,)).fetchone()
+        return None if found is None else bytes(found[0])
+
     def tagged(self, tag: str) -> list[str]:
         """Keys of entries that have the tag, at most some thousands of them."""
         wanted = "SELECT key FROM answers WHERE labels IN (SELECT labels FROM tags WHERE tag = ?) LIMIT ?"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from cascade.cache.identity import Identity
-from cascade.cache.placing import Placing
+from cascade.cache.placing import Placed, Placing
 from cascade.cache.stored import CacheStats, Row, Stored, pack, unpack
 from cascade.errors import ConfigError
 from cascade.types import Entry, Hit, Request
@@ -168,12 +168,14 @@ class Cache:
         by being stored again. ``request`` is what was answered wrongly and ``serves`` the gate: then
         every entry goes that would have been served for it in the first one's place.
         """
+        context = self._shared.run("read", lambda answers: answers.context(key))
         echoes = self._shared.run("read", lambda answers: answers.echoes(key)) or []
         removed = self._shared.remove(list(dict.fromkeys([key, *echoes]))) or []
-        while serves is not None and request is not None:
-            hit = self._similar(request)
-            if hit is None or not self._agrees(serves, hit):
-                break
+        placed = None if request is None or self._placing is None else self._placing.of(request)
+        if serves is None or placed is None or context is None:
+            return removed
+        # The entry's own context: a recorded request may name the slice that its caller left open.
+        while (hit := self._near(placed._replace(context=context))) is not None and self._agrees(serves, hit):
             more = self._shared.remove([hit.key])
             if more is None:  # the database fails: it would be found again and again
                 break
@@ -268,8 +270,10 @@ class Cache:
 
     def _similar(self, request: Request) -> Hit | None:
         placed = None if self._placing is None else self._placing.of(request)
-        for _ in range(ATTEMPTS if placed is not None else 0):
-            assert placed is not None
+        return None if placed is None else self._near(placed)
+
+    def _near(self, placed: Placed) -> Hit | None:
+        for _ in range(ATTEMPTS):
             found = self._shared.nearest(placed.context, placed.vector)
             if found is None:
                 return None

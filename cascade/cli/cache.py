@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from cascade.cache import Cache
 
+UNBOUNDED = sys.maxsize
+"""Size limit of a cache whose policy is not known."""
+
 cache = typer.Typer(
     no_args_is_help=True,
     help="Look into the cache of a policy, and take answers out of it.",
@@ -131,7 +134,7 @@ def cache_of(policy: Path | None, store: Path | None) -> Iterator[Cache]:
     assert folder is not None  # a policy has been found where no store was given
     if not (folder / "answers" / "cache.db").is_file():
         raise ConfigError(f"{folder} holds no cache: it begins with the first answer, or name another with --store")
-    limit = sys.maxsize if loaded is None else int(loaded.cache.size_limit_mb * 2**20)
+    limit = UNBOUNDED if loaded is None else int(loaded.cache.size_limit_mb * 2**20)
     ttl = loaded.cache.ttl if loaded is not None else None
     found = Cache(identity="", folder=folder, ttl=ttl, size_limit=limit, max_temperature=0.0)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,8 @@ def judge(  # noqa: PLR0913  every parameter is an option of the command line
 
     What this judge has judged before is skipped, so a run that broke off goes on when it is run
     again. Who cannot tell abstains, which is no label. Each verdict says with which probability its
-    row was drawn.
+    row was drawn. In a ledger a served answer that fails is also taken out of the cache, with --policy
+    together with all that would be served in its place.
 
     JSON: `source`, `judge`, `judged`, `acceptable`, `abstained`, `skipped` (judged before),
     `undrawn`, `unanswered` (nothing to judge), `failed` (how many, by reason), `left`, `cost`
@@ -89,13 +91,16 @@ def judged(
     concurrency: int,
 ) -> dict[str, Any]:
     """Do what the options ask for; the command's JSON object."""
+    from cascade.cli.heeded import heeded
     from cascade.judging.source import opened_source
 
     wanted.check()
     drawing.check(importing=wanted.verdicts is not None)
     loaded = options.policy_meant(policy, wanted)
     only = loaded.name if loaded is not None and policy is not None else None
-    with opened_source(path, output=output, policy=only) as source:
+    with ExitStack() as stack:
+        read = stack.enter_context(opened_source(path, output=output, policy=only))
+        source = stack.enter_context(heeded(read, path, loaded, policy))
         rows = source.rows()
         drawing.names_hold(rows)
         if wanted.verdicts is not None:
