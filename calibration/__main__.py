@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from cascade.difference import difference
+from cascade.engine import embedder_of
 from cascade.learning.account import account
 from cascade.learning.calibrate import Learned, learn
 from cascade.ledger import read_outcomes
@@ -31,7 +32,8 @@ TOLERANCE = 1e-6
 
 def relearned() -> Learned:
     """What the committed outcomes give."""
-    return learn(read_outcomes(OUTCOMES), load_policy(POLICY), judge=JUDGE)
+    policy = load_policy(POLICY)
+    return learn(read_outcomes(OUTCOMES), policy, judge=JUDGE, embedder=embedder_of(policy))
 
 
 def refit() -> Lock:
@@ -66,7 +68,8 @@ def main(words: list[str]) -> int:
     target = lock_path(POLICY)
     if not words:
         save_lock(target, learned.lock)
-        write(REPORT, account(learned, load_policy(POLICY)))
+        policy = load_policy(POLICY)
+        write(REPORT, account(learned, policy, embedder=embedder_of(policy)))
         print(verdict(learned.lock))
         return 0
     found = differences(load_lock(target), learned.lock)

@@ -14,7 +14,7 @@ from cascade.errors import ConfigError
 from cascade.intervals import Bootstrap, Figure, paired_difference, proportion
 from cascade.policy import Policy
 from cascade.replay import Replayed
-from cascade.types import RIGHT, Record
+from cascade.types import CACHE, RIGHT, Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,7 +171,7 @@ def _others(rows: Sequence[Replayed], policy: Policy) -> list[str]:
     known = [
         {name for name, m in row.outcome.models.items() if m.quality is not None and m.cost is not None} for row in rows
     ]
-    more = set.intersection(*known) - {tier.name for tier in policy.tiers}
+    more = set.intersection(*known) - {tier.name for tier in policy.tiers} - {CACHE}
     return [*cheap, *sorted(more)]
 
 

@@ -18,8 +18,11 @@ from typing import Any, Protocol
 import msgspec
 
 from cascade.asks import Call, Stream, Transport
+from cascade.cache import Cache
+from cascade.cache.opening import cache_of
 from cascade.compare import Comparison, compare
 from cascade.drivers import drive
+from cascade.engine import embedder_of
 from cascade.errors import CascadeError, ConfigError
 from cascade.flow import answer
 from cascade.gates import Gates
@@ -29,15 +32,15 @@ from cascade.lock import Lock, load_lock, lock_path
 from cascade.parts import Parts
 from cascade.policy import Policy
 from cascade.policyfile import load_policy
-from cascade.replay import Replayed, replay, request_of
+from cascade.replay import Replayed, draft_of, replay, request_of
 from cascade.run import Rules, Run
 from cascade.shipped import shipped
 from cascade.transports import Transports
-from cascade.types import Answer, Draft, Outcome, Record
+from cascade.types import CACHE, RIGHT, Answer, Draft, Entry, Outcome, Record
 
 POLICY = "demo.toml"
 RECORDING = "demo.jsonl.gz"
-HELD_OUT = "test"
+FIT, HELD_OUT = "fit", "test"
 
 LIVE_SECONDS = 180.0
 """How long the live demo begins new questions; loading the models comes on top, under four minutes in all."""
@@ -62,6 +65,13 @@ class Server(Protocol):
         ...
 
 
+class Stored(Record, frozen=True, kw_only=True):
+    """Questions answered from the cache, and how many of those answers are right."""
+
+    served: int
+    right: int
+
+
 class Demo(Record, frozen=True, kw_only=True):
     """What a demo shows: the comparison, overall and per slice, and under which lock."""
 
@@ -70,6 +80,7 @@ class Demo(Record, frozen=True, kw_only=True):
     lock: Lock
     overall: Comparison
     slices: dict[str, Comparison]
+    stored: Stored
 
 
 def recorded() -> list[Outcome]:
@@ -110,12 +121,14 @@ def live_demo(
     made, lock = rules()
     held_out = [outcome for outcome in recorded() if outcome.split == HELD_OUT]
     with tempfile.TemporaryDirectory(prefix="cascade-demo-") as folder, Ledger(Path(folder)) as ledger:
+        placed = _rules(_placed(made.policy, servers), lock)
         live = Live(
-            rules=_rules(_placed(made.policy, servers), lock),
+            rules=placed,
             turns=Turns(transport or Transports(), servers.values()),
             ledger=ledger,
             judge=judge,
             kinds=kinds(),
+            cache=_filled(placed),
         )
         rows = asyncio.run(live.ask_all(in_blocks(held_out), seconds, told))
     return summarise("live", rows, made.policy, lock)
@@ -124,12 +137,14 @@ def live_demo(
 def summarise(kind: str, rows: list[Replayed], policy: Policy, lock: Lock) -> Demo:
     """Compare overall and for each slice."""
     slices = sorted({row.outcome.slice for row in rows})
+    hits = [row for row in rows if row.decision is not None and row.decision.served_by == CACHE]
     return Demo(
         kind=kind,
         policy=policy,
         lock=lock,
         overall=compare(rows, policy),
         slices={name: compare([row for row in rows if row.outcome.slice == name], policy) for name in slices},
+        stored=Stored(served=len(hits), right=sum((row.quality or 0.0) >= RIGHT for row in hits)),
     )
 
 
@@ -174,6 +189,7 @@ class Meter:
 class Live(Record, frozen=True, kw_only=True):
     """What the live questions share. ``kinds`` maps a question's id to how its answer is matched."""
 
+    cache: Any
     rules: Rules
     turns: Turns
     ledger: Ledger
@@ -204,7 +220,7 @@ class Live(Record, frozen=True, kw_only=True):
     async def ask(self, question: Outcome) -> Replayed:
         """One question through the flow, judged; seconds are those of its calls, not of its turns."""
         meter = Meter(self.turns)
-        parts = Parts(transport=meter, cache=None, ledger=self.ledger, checks={}, signals={}, spawn=_left_out)
+        parts = Parts(transport=meter, cache=self.cache, ledger=self.ledger, checks={}, signals={}, spawn=_left_out)
         run = Run(self.rules, request_of(question), clock=time.monotonic, at=time.time())
         try:
             found = await drive(answer(run), parts)
@@ -268,4 +284,16 @@ def _placed(policy: Policy, servers: Mapping[str, Server]) -> Policy:
 
 
 def _rules(policy: Policy, lock: Lock) -> Rules:
-    return Rules(policy=policy, gates=Gates(policy, lock), ladder=Ladder(policy))
+    embedder = embedder_of(policy)
+    gates = Gates(policy, lock, embedder=embedder.name if embedder is not None else None)
+    return Rules(policy=policy, gates=gates, ladder=Ladder(policy))
+
+
+def _filled(rules: Rules) -> Cache | None:
+    """The cache that the recorded look-ups searched: the last tier's answers to the questions of the fit."""
+    policy = rules.policy
+    cache = cache_of(policy, rules.ladder, None, embedder=embedder_of(policy))
+    for row in recorded() if cache is not None else ():
+        if row.split == FIT and cache is not None:
+            cache.keep(request_of(row), Entry(draft=draft_of(policy.last.name, row.models[policy.last.name], "")))
+    return cache

@@ -38,7 +38,8 @@ def demo(
     --weights has them; needs the extra `local`).
 
     JSON: `kind` (replayed or live), `policy`, `questions`, `level` (of the intervals), `promise`
-    (in words), `certificates` (as in the lock), `overall` and `slices` (by name). A comparison holds
+    (in words), `certificates` (as in the lock), `stored` (answers served from the cache: `served`,
+    `right`), `overall` and `slices` (by name). A comparison holds
     `rows`, `left_out` (reason to count) and `strategies`: `name`, `cost` (dollars a request),
     `saving`, `quality`, `quality_delta` (against always-frontier), `accept_rate` (share not
     answered by the last tier), `accepted_error`, `latency` and `cpu` (seconds), each `estimate`,
@@ -84,6 +85,7 @@ def _record(shown: Demo) -> dict[str, object]:
         "certificates": shown.lock.certificates,
         "overall": shown.overall,
         "slices": shown.slices,
+        "stored": shown.stored,
     }
 
 
@@ -128,6 +130,11 @@ def _reading(shown: Demo) -> list[str]:
         lines.append(
             "The two local models stand in for a hosted pair and are priced as one, in dollars a million tokens "
             f"in/out: {', '.join(priced.values())}. CPU seconds are what they really took."
+        )
+    if shown.stored.served:
+        lines.append(
+            f"{shown.stored.served:,} questions were answered from the cache with the answer to a near one, "
+            f"{shown.stored.right:,} of them right."
         )
     if left_out := shown.overall.left_out:
         reasons = "; ".join(f"{count:,} ({reason})" for reason, count in left_out.items())
