@@ -2,9 +2,9 @@
 
 ``pair.logodds``: log-odds that a stored answer is right, from the words that both questions have and
 those that one of them lacks, each word with a weight of its own; direction ``+``. On 80,000 pairs of
-questions it finds twice as many right answers at the same error as ``match`` alone; weights on the
-products and differences of the two vectors found a third more, needed the embedder and added nothing to
-it. Words are hashed, so that a lock says nothing of what was asked.
+questions it finds twice as many right answers at a precision of 80 % as ``match`` alone, most of them
+on topics that are often asked. Weights on the products and differences of the two vectors found a third
+more, needed the embedder, and added nothing to it. Words are hashed: a lock does not say what was asked.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ Questions from templates of this project (`benchmarks/cache/swaps.txt`): half of
 number, a name, a unit, a date, a direction or a polarity and are wrong; the other half are rewordings and right. Of the
 wrong ones as of the right ones half keep the form that was asked and half come in other words. They are mixed with
 pairs of Quora, and divided as those are. Confidence 95 %, shared by the two slices where each has its own threshold;
-means over random splits, counted on pairs that no step has seen.
+means over random splits, counted on pairs that no step has seen. The templates are the same in all parts, as the kinds
+of questions are in traffic that is labelled; the gate "blind" shows what is left where no label has told of them.
 
 "Swapped served" is the share of the pairs with a swap that the gate serves: each is a wrong hit. "Reworded served" is
 the share of true rewordings that it serves. Wrong is the share of wrong hits among all hits. A dash says that nothing
