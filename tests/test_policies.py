@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cascade.engine import embedder_of
 from cascade.gates import Gates
 from cascade.ladder import Ladder
 from cascade.lock import load_lock, lock_path
@@ -109,5 +110,7 @@ def test_every_certificate_of_the_demo_is_in_force() -> None:
     policy = load_policy(FOLDER / "demo.toml")
     lock = load_lock(lock_path(FOLDER / "demo.toml"))
     assert lock is not None
-    reasons = Gates(policy, lock).reasons
+    embedder = embedder_of(policy)
+    assert embedder is not None
+    reasons = Gates(policy, lock, embedder=embedder.name).reasons
     assert not [certificate.id for certificate in lock.certificates if certificate.id in reasons]

@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.coverage.methods import EXACT
 from benchmarks.pairs.pairs import Pair
-from cascade.learning.contest import _entry, _worth
+from cascade.learning.contest import _entry
+from cascade.learning.continued import reach
 from cascade.learning.features import places_of, refused
 from cascade.learning.rows import Rows
 from cascade.learning.scores import scores_of
@@ -65,8 +66,9 @@ class Kinds:
     def won(self, target: Target) -> str:
         """The kind that the contest picks for a target."""
         kinds = self.fitted if target.kind == "regret" else {"right": self.fitted["right"]}
+        quality, cost = self._fit.quality[:, self._places], self._fit.cost[:, self._places]
         worth = {
-            kind: _worth(found.scores, self._fit, self._places, 0, target, DELTA, self._certifying)
+            kind: reach(found.scores[None, :], quality, cost, target, DELTA, self._certifying).saving
             for kind, found in kinds.items()
         }
         return max(worth, key=worth.__getitem__)
