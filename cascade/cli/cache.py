@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cascade.cli.places import AsJson, PolicyFile, StoreFolder, policy_file
-from cascade.cli.printing import emit, note, status
+from cascade.cli.printing import emit, note, status, tracked
 from cascade.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cascade.cache import Cache
 
 UNBOUNDED = sys.maxsize
@@ -116,6 +115,48 @@ def retract(
         note(f"{len(removed):,} answers removed")
     if not removed:
         raise typer.Exit(1)
+
+
+@cache.command()
+def recall(
+    outcomes: Annotated[Path, typer.Argument(metavar="OUTCOMES", help="Recorded outcomes, .jsonl or .jsonl.gz.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the rows go.")],
+    policy: PolicyFile = None,
+    json: AsJson = False,
+) -> None:
+    """Add to recorded outcomes what a semantic cache would have found, so that its gate can be calibrated.
+
+    Live traffic records the nearest stored answer by itself. Here the last tier's answers of split `fit`
+    are the cache; a row also finds the earlier rewordings of its own question. A stored answer is labelled
+    where the row's own labelled answers contain it word for word; the others need a judge:
+    `cascade judge FILE --tier cache`.
+
+    JSON: `file`, `outcomes`, `found` (rows with a stored answer), `labelled` (how many of those are).
+    """
+    from cascade.engine import embedder_of
+    from cascade.learning.recalled import recalled
+    from cascade.ledger import read_outcomes, write_outcomes
+    from cascade.policyfile import load_policy
+    from cascade.types import CACHE
+
+    loaded = load_policy(policy_file(policy))
+    embedder = embedder_of(loaded)
+    if embedder is None or not loaded.cache.semantic:
+        raise ConfigError(f"policy {loaded.name!r} has no semantic cache: set semantic = true in its [cache]")
+    read = list(tracked("outcomes")(read_outcomes(outcomes)))
+    with status("looking up"):
+        rows = recalled(read, loaded, embedder)
+    stored = [row.models[CACHE] for row in rows if CACHE in row.models]
+    labelled = sum(one.quality is not None for one in stored)
+    written = write_outcomes(output, rows)
+    if json:
+        emit({"file": str(output), "outcomes": written, "found": len(stored), "labelled": labelled})
+        return
+    note(
+        f"{written:,} outcomes written to {output}; {len(stored):,} have a stored answer, {labelled:,} of them a label"
+    )
+    if labelled < len(stored):
+        note(f"label the others: cascade judge {output} --tier cache")
 
 
 @contextmanager
