@@ -197,3 +197,19 @@ model = "frontier-model"
 params = { temperature = 0 }
 price = { input = 1.0, output = 2.0 }
 """
+
+
+def test_explain_names_the_stored_question_that_was_nearest(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from cascade.cli import app
+
+    file = tmp_path / "p.toml"
+    file.write_text(POLICY)
+    cascade, _ = engine_of(sure=False, store=tmp_path / "store")
+    with cascade:
+        ask(cascade, ASKED)
+        hit = ask(cascade, NEAR)
+    done = CliRunner().invoke(app, ["explain", hit.id, "--policy", str(file), "--store", str(tmp_path / "store")])
+    assert done.exit_code == 0, done.output
+    assert ASKED in " ".join(done.output.split())

@@ -137,6 +137,7 @@ def _policy(given: Path | None) -> Iterator[Finding]:
             yield _key(tier, model)
     yield _store(policy, file)
     yield from _checks(policy)
+    yield from _semantic(policy)
     yield from _gates(policy, lock, file)
 
 
@@ -212,6 +213,25 @@ def _checks(policy: Policy) -> Iterator[Finding]:
             yield Finding("ok", subject, " ".join(check.command))
     for name in policy.signals.user:
         yield Finding("warn", f"signal {name}", IN_CODE.format("signals"))
+
+
+def _semantic(policy: Policy) -> Iterator[Finding]:
+    """What a semantic cache needs: the policy's embedder, and to tell languages apart."""
+    from cascade.engine import embedder_of
+    from cascade.language import language_of
+
+    if not policy.cache.semantic:
+        return
+    try:
+        embedder = embedder_of(policy)
+        assert embedder is not None  # the policy is semantic
+        if not getattr(embedder, "embed_charged", None):  # a hosted one would be paid for a look
+            embedder.embed(["hello"])
+        language_of("hello")
+    except Exception as error:
+        yield Finding("warn", "semantic cache", f"finds nothing: {error}")
+    else:
+        yield Finding("ok", "semantic cache", f"by {embedder.name}")
 
 
 def _gates(policy: Policy, lock: Lock | None, file: Path) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from cascade.cli.places import AsJson, PolicyFile, StoreFolder, opened
 from cascade.cli.printing import emit, page
 from cascade.errors import ConfigError
 from cascade.promise import promise
+from cascade.types import CACHE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,10 @@ def _lines(decision: Decision, certificate: Certificate | None, outcome: Outcome
         against = "" if threshold is None else f"; score {confidence.score:.3f} against the threshold {threshold:.3f}"
         made_of = f"(signals {confidence.signal_set}, scorer {confidence.scorer})"
         yield "confidence", f"{confidence.probability:.3f}{against} {made_of}"
+    stored = outcome.models.get(CACHE)
+    if stored is not None and stored.question is not None:
+        near = stored.signals.get("match.similarity", float("nan"))
+        yield "stored", f"{stored.question!r}, similarity {near:.3f}, was the nearest question in the cache"
     if certificate is not None:
         yield "promise", promise(certificate)
     elif decision.certificate is not None:
