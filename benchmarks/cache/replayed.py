@@ -39,6 +39,7 @@ def _traffic(arguments: argparse.Namespace, say: Callable[[str], None]) -> None:
     try:
         found = _named(arguments.embedder)
         made = repeats.measure(arguments.folder, found, arguments.requests, arguments.seeds, say)
+        made["command"] += "".join(f" --embedder {name}" for name in arguments.embedder or ())
     except ConfigError as error:
         raise SystemExit(f"benchmarks cache traffic: {error}") from None
     _write("traffic", made, repeats.markdown, arguments.json)
