@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.cache.commands import declare
+from benchmarks.cache.replayed import declare as declare_replayed
 
 
 def say(line: str) -> None:
@@ -108,6 +109,7 @@ def of_the_cache(commands: Any) -> None:
     asked.add_argument("--json", action="store_true", help="print cache_kill.json instead of the table")
     asked.set_defaults(run=cache_kill)
     declare(kinds, say)
+    declare_replayed(kinds, say)
 
 
 def main() -> None:
