@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 from cascade.asks import Ask, Embed, Measure
+from cascade.decide import doubtful
 from cascade.matching import FAMILY as MATCH
 from cascade.matching import measure
 from cascade.neighbours import FAMILY as NEIGHBOURS
@@ -16,6 +17,7 @@ from cascade.paid import paid
 from cascade.pairing import FAMILY as PAIR
 from cascade.policy import Tier
 from cascade.run import Run
+from cascade.sameness import compared
 from cascade.signals import NO_SIGNALS, extend, matched, of_draft
 from cascade.types import Draft, Hit, Signals
 
@@ -35,11 +37,15 @@ def sense(run: Run, tier: Tier, draft: Draft) -> Generator[Ask, Any, Signals]:
 
 
 def likeness(run: Run, hit: Hit) -> Generator[Ask, Any, Signals]:
-    """How like the asked question is to the stored one, and how its answer has fared."""
+    """How like the asked question is to the stored one, how its answer has fared, and at the border a tier's word."""
     recorded = hit.draft.measured  # a look-up that was recorded brings what was measured then
     signals = matched(recorded) if recorded is not None else NO_SIGNALS
     if MATCH not in signals.families:
         signals = extend(NO_SIGNALS, MATCH, measure(run.request.question, hit))
     pairing = run.rules.gates.pairing
-    return signals if pairing is None else extend(signals, PAIR, pairing.measure(run.request.question, hit))
-    yield  # a generator, like every part of the flow
+    if pairing is not None:
+        signals = extend(signals, PAIR, pairing.measure(run.request.question, hit))
+    same = run.rules.policy.cache.same
+    if same is not None and doubtful(run.request, run.plan, signals, run.rules.gates):
+        signals = yield from compared(run, hit, same, signals)
+    return signals

@@ -38,6 +38,7 @@ verbal.confidence      what the answer says of itself            [0, 1]       + 
 votes.exact            share of other samples that say the same  [0, 1]       +   [W]
 votes.overlap          mean Jaccard similarity of their words    [0, 1]       +   [W]
 verifier.p_true        a verifier's probability of ``True``      [0, 1]       +   [K]
+same.p_true            that of "the two questions are the same"  [0, 1]       +   [K]
 ====================== ========================================= ============ === ======
 
 Within the family ``text`` the question's own length is ``length - length_ratio``. ``size`` needs no
@@ -57,7 +58,7 @@ from types import MappingProxyType
 
 from cascade import matching
 from cascade.pairing import FAMILY as PAIR
-from cascade.types import Draft, Message, Request, Signals
+from cascade.types import SAME, Draft, Message, Request, Signals
 
 FREE = frozenset({"logprobs", "size", "text", "top"})
 """The families that need nothing but the draft as it comes."""
@@ -149,8 +150,8 @@ def extend(signals: Signals, family: str, values: Mapping[str, float] | None) ->
 
 
 def matched(signals: Signals) -> Signals:
-    """The signals of a stored answer that hang on no lock: a pairing's word is that of its time."""
-    families = tuple(name for name in signals.families if name != PAIR)
+    """The signals of a stored answer that cost nothing and hang on no lock: a pairing's word is that of its time."""
+    families = tuple(name for name in signals.families if name not in (PAIR, SAME))
     return signals if families == signals.families else Signals(values=signals.values, families=families)
 
 
