@@ -1,6 +1,7 @@
 """Borderline hits: a tier is asked, for one token, whether two questions ask the same. Family ``same``.
 
-The questions are all that it is told: a conversation before them is identical by the look-up's own rule,
+``same.p_true`` in [0, 1] is its probability of True, likelier right as it grows (Kadavath et al. 2207.05221
+ask so of an answer). The questions are all that it is told: a conversation before them is identical by the look-up's own rule,
 and would be paid for again. A call that fails or brings no log-probability leaves the family absent.
 """
 

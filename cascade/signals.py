@@ -38,7 +38,6 @@ verbal.confidence      what the answer says of itself            [0, 1]       + 
 votes.exact            share of other samples that say the same  [0, 1]       +   [W]
 votes.overlap          mean Jaccard similarity of their words    [0, 1]       +   [W]
 verifier.p_true        a verifier's probability of ``True``      [0, 1]       +   [K]
-same.p_true            that of "the two questions are the same"  [0, 1]       +   [K]
 ====================== ========================================= ============ === ======
 
 Within the family ``text`` the question's own length is ``length - length_ratio``. ``size`` needs no

@@ -22,6 +22,7 @@ from cascade.ladder import Ladder
 from cascade.learning.calibrate import calibrate
 from cascade.learning.drawn import propensity
 from cascade.learning.rows import read_rows
+from cascade.learning.scores import scores_of
 from cascade.ledger.store import merged
 from cascade.lock import Lock
 from cascade.policy import Policy
@@ -257,6 +258,25 @@ def test_calibration_asks_about_some_hits_and_keeps_the_promise() -> None:
     served = [row.quality for row in found if row.decision is not None and row.decision.served_by != "frontier"]
     assert len(served) > 300
     assert 1.0 - np.mean(np.array(served, dtype=float)) < 0.13
+
+
+def test_what_the_certificate_counts_is_what_serving_serves() -> None:
+    """Hopeless hits among it: rows that nobody would be asked about are none that the check lets pass."""
+    policy = policy_with(target={"max_error": 0.1}, signals={"sets": [["sure"]], "cost": {SAME: 3.0}})
+    lock = calibrate(traffic(0, (800, 1200, 0)), policy)
+    (threshold,) = {gate.threshold for gate in lock.gates}
+    fresh = traffic(1, (0, 0, 1500))
+    rows, _ = read_rows(fresh, policy)
+    passed = scores_of(rows, lock.scorers, lock.scouts, lock.gates, policy) >= (threshold or 0.0)
+    names = [source.name for source in policy.sources]
+    counted = [names[row.argmax()] if row.any() else "frontier" for row in passed.T]
+    rules = Rules(policy=policy, gates=Gates(policy, lock), ladder=Ladder(policy))
+    served = {row.outcome.id: row.decision.served_by for row in replay(fresh, rules) if row.decision is not None}
+    assert counted == [served[outcome.id] for outcome in rows.outcomes]
+    assert passed[1].any()
+    hopeless = [not lock.scouts[0].promising(some[0], "default") for some in rows.signals if some[0] is not None]
+    assert any(hopeless)
+    assert not all(hopeless)
 
 
 def test_where_no_check_ever_helps_nobody_is_asked_and_no_gate_of_it_opens() -> None:
