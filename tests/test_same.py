@@ -146,11 +146,11 @@ def test_the_call_is_for_one_token_with_log_probabilities_and_nothing_of_the_cal
 
 @given(st.text(), st.text())
 def test_no_question_ends_its_own_quotation(asked: str, stored: str) -> None:
-    """Whatever a question holds, the message is three lines, and the last two read back as the questions."""
+    """Whatever a question holds, the message is four lines, and two of them read back as the questions."""
     (message,) = same_messages(asked, stored)
-    _, first, second = message["content"].splitlines()
-    assert json.loads(first.removeprefix("First: ")) == asked
-    assert json.loads(second.removeprefix("Second: ")) == stored
+    _, first, second, _ = message["content"].splitlines()
+    assert json.loads(first.removeprefix("Question 1: ")) == asked
+    assert json.loads(second.removeprefix("Question 2: ")) == stored
 
 
 def test_without_a_scout_a_hit_is_checked_aside_as_the_exploring_coin_falls() -> None:
