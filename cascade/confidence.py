@@ -227,6 +227,7 @@ def dot(weights: list[float], x: list[float]) -> float:
 class Scout(Record, frozen=True, kw_only=True):
     """Before the call: the chance that a tier's draft would be accepted, from the question alone.
 
+    That of the cache speaks of the check of a stored answer, from the answer's free signals.
     ``break_even`` is the chance under which asking costs more than it saves, from the mean costs
     of the rows that fitted it.
     """
@@ -239,6 +240,11 @@ class Scout(Record, frozen=True, kw_only=True):
         """Is the predicted chance under the break-even?"""
         found = self.scorer.confidence(question_signals(request), slice_name)
         return found is not None and found.probability < self.break_even
+
+    def promising(self, signals: Signals, slice_name: str) -> bool:
+        """Does the chance, predicted from these signals, reach the break-even? Not where one is missing."""
+        found = self.scorer.confidence(signals, slice_name)
+        return found is not None and found.probability >= self.break_even
 
 
 def question_signals(request: Request) -> Signals:

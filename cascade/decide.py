@@ -16,7 +16,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from cascade.gates import ROUTED, Gates
-from cascade.policy import Fallback, Policy, Slice, Tier, When
+from cascade.policy import MATCHED, Fallback, Policy, Slice, Tier, When
+from cascade.signals import narrowed
 from cascade.types import CACHE, CheckResult, Confidence, Draft, Hit, Mode, Record, Request, Served, Signals
 
 LESSER = ("refusal", "truncated")
@@ -161,6 +162,27 @@ def rule(
         threshold=threshold,
         certificate=found.certificate.id,
     )
+
+
+def doubtful(request: Request, made: Plan, signals: Signals, gates: Gates) -> bool:
+    """Is a stored answer with these signals worth a check: not served without, and likely enough to be served with one?
+
+    One that may be served already needs none, and one that has hardly a chance would waste it.
+    """
+    free = narrowed(signals, MATCHED)
+    if not made.semantic or not gates.worth_asking(made.slice, free):
+        return False
+    return not rule(request, made, CACHE, [], free, gates).serve
+
+
+def explored(made: Plan, policy: Policy, request: Request) -> tuple[Plan, bool]:
+    """The plan with its logged probability, and whether a stored answer that nobody was asked about is checked aside.
+
+    The coin is the one that has closed tiers asked: labels of both then come together, where a coin of
+    its own would multiply two small probabilities.
+    """
+    rate = policy.observe.rate if made.mode == "observe" else policy.explore.rate
+    return replace(made, explore_probability=rate), coin(policy.audit.salt, "explore", request.id) < rate
 
 
 def serves(hit: Hit, made: Plan, policy: Policy, gates: Gates) -> bool:

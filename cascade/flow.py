@@ -20,9 +20,10 @@ from cascade.decide import UNPLACED, Choice, Ruling, rule, ruled_out, serves, us
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.policy import Model, Tier
 from cascade.run import Run
+from cascade.sameness import compare_aside, unasked
 from cascade.sensing import likeness, sense
 from cascade.signals import NO_SIGNALS, narrowed
-from cascade.types import CACHE, Answer, CheckResult, Draft, Entry, Hit, Served, Signals, Step
+from cascade.types import CACHE, Answer, CheckResult, Draft, Entry, Hit, ModelOutcome, Served, Signals, Step
 
 T = TypeVar("T")
 Part = Generator[Ask, Any, T]
@@ -71,6 +72,8 @@ def resemble(run: Run, hit: Hit) -> Part[Choice | None]:
     """The answer to the nearest stored question: a draft like any other, under the cache's own gate."""
     ruling = yield from gate(run, CACHE, hit.draft, likeness(run, hit))
     run.found_near(hit, served=ruling.serve)
+    if unasked(run):
+        run.check_aside(hit)
     return Choice(CACHE, "cached", hit.draft, ruling) if ruling.serve else None
 
 
@@ -171,13 +174,15 @@ def finish(run: Run, choice: Choice) -> Part[Answer]:
         run.flags.append(f"served although {choice.ruling.why}")
     decision = run.decision(choice.served, choice.tier, choice.ruling)
     kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=_entry(run, choice))
-    if run.plan.shadows:
-        yield Spawn(flow=shadow(run.in_shadow()), mode=run.plan.mode)
+    if run.plan.shadows or run.unasked is not None:
+        yield Spawn(flow=shadow(run.in_shadow(), run.models.get(CACHE)), mode=run.plan.mode)
     return Answer(draft=choice.draft, decision=decision if kept else run.unrecorded(decision))
 
 
-def shadow(run: Run) -> Flow:
-    """Ask closed tiers off the caller's path: the only way in which a gate can ever open."""
+def shadow(run: Run, stored: ModelOutcome | None = None) -> Flow:
+    """Ask closed tiers off the caller's path, and about a stored answer: the only way in which a gate can ever open."""
+    if run.unasked is not None and stored is not None:
+        yield from compare_aside(run, run.unasked, stored)
     for tier in run.plan.shadows:
         try:
             draft = yield from attempt(run, tier, tier, "whole")

@@ -10,7 +10,8 @@ from cascade.confidence import Scorer, Scout
 from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity, seal
 from cascade.neighbours import FAMILY, Nearby, Neighbours
 from cascade.policy import Policy
-from cascade.types import Record, Request
+from cascade.signals import sets
+from cascade.types import CACHE, SAME, Record, Request, Signals
 
 ROUTED = "routed"
 """Signal set under which a routed slice's gate is filed: it reads no signal."""
@@ -85,6 +86,16 @@ class Gates:
         """Would asking this tier cost more than its chance of being accepted is worth?"""
         scout = self._scouts.get(tier)
         return scout is not None and scout.hopeless(request, slice_name)
+
+    def worth_asking(self, slice_name: str, signals: Signals) -> bool:
+        """Is there a gate for this stored answer once a tier was asked about it, and does asking pay?
+
+        Without a fitted scout nobody knows that it does, and the gate was certified for nobody.
+        """
+        scout = self._scouts.get(CACHE)
+        if scout is None or self.find(CACHE, slice_name, sets([*signals.families, SAME])) is None:
+            return False
+        return scout.promising(signals, slice_name)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -197,6 +197,8 @@ def identity(policy: Policy, embedder: str | None = None) -> dict[str, str]:
     if policy.cache.semantic:
         read = policy.cache.model_dump(mode="json", include=_CACHED)
         parts["cache"] = digest([read, embedder])
+        if policy.cache.same is not None:
+            parts["same"] = digest(policy.cache.same.tier)
     return parts
 
 

@@ -32,7 +32,7 @@ from cascade.tables import (
     TierName,
     regular,
 )  # fmt: skip
-from cascade.types import CACHE
+from cascade.types import CACHE, SAME
 
 
 class Price(Section):
@@ -165,6 +165,9 @@ class Stakes(Section):
 MATCHED = [["match", "pair"], ["match"]]
 """Signal sets of stored answers: with words weighed as calibration learned them, or without where it could not."""
 
+CHECKED = [[*families, SAME] for families in MATCHED]
+"""Signal sets of stored answers about which a tier was asked."""
+
 BUILT_IN = frozenset({"empty", "refusal", "schema", "silent_failure", "tools", "truncated"})
 
 
@@ -187,10 +190,14 @@ class UserCheck(Section):
 
 
 class Source(NamedTuple):
-    """What may serve without the last tier, and the signal sets that get a scorer there."""
+    """What may serve without the last tier, and the signal sets that get a scorer there.
+
+    The cache may be there twice: as it is found, and after a tier was ``asked`` about it, at that call's price.
+    """
 
     name: str
     sets: list[list[str]]
+    asked: bool = False
 
 
 class Policy(Section):
@@ -230,8 +237,9 @@ class Policy(Section):
         named = [(f"slices.{name}.route", s.route) for name, s in self.slices.items() if s.route]
         named += [(f"stakes.{i}.tier", rule.tier) for i, rule in enumerate(self.stakes)]
         named += [(f"checks.{c.name}.tiers", tier) for c in self.checks for tier in c.tiers]
-        asked = {"second": self.signals.second, "verifier": self.signals.verifier}
-        named += [(f"signals.{name}.tier", who.tier) for name, who in asked.items() if who is not None]
+        asked = {"signals.second": self.signals.second, "signals.verifier": self.signals.verifier}
+        named += [(f"{name}.tier", who.tier) for name, who in asked.items() if who is not None]
+        named += [("cache.same.tier", self.cache.same.tier)] if self.cache.same is not None else []
         for where, tier in named:
             if tier not in names:
                 raise ValueError(f"{where} names no tier: {tier!r}{nearest(tier, names)}")
@@ -245,7 +253,11 @@ class Policy(Section):
     @cached_property
     def sources(self) -> list[Source]:
         """All that may serve without the last tier, in the order in which they are asked."""
-        stored = [Source(CACHE, MATCHED)] if self.cache.enabled and self.cache.semantic else []
+        stored = [Source(CACHE, MATCHED)]
+        if self.cache.same is not None:
+            stored.append(Source(CACHE, CHECKED, asked=True))
+        if not (self.cache.enabled and self.cache.semantic):
+            stored = []
         return stored + [Source(tier.name, self.signals.sets) for tier in self.tiers[:-1]]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Policy:
@@ -257,7 +269,9 @@ class Policy(Section):
 
     def sets_of(self, source: str) -> list[list[str]]:
         """The declared signal sets of a tier or of the cache."""
-        return MATCHED if source == CACHE else self.signals.sets
+        if source != CACHE:
+            return self.signals.sets
+        return MATCHED if self.cache.same is None else CHECKED + MATCHED
 
     @cached_property
     def families(self) -> frozenset[str]:

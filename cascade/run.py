@@ -11,7 +11,18 @@ from typing import Any
 import msgspec
 
 from cascade.asks import Call, Deliver
-from cascade.decide import Plan, Ruling, all_aside, audit_probability, coin, find_slice, held_against, otherwise, plan
+from cascade.decide import (
+    Plan,
+    Ruling,
+    all_aside,
+    audit_probability,
+    coin,
+    explored,
+    find_slice,
+    held_against,
+    otherwise,
+    plan,
+)
 from cascade.errors import BudgetError, CascadeError, UpstreamError
 from cascade.gates import Gates
 from cascade.intents import Intents
@@ -19,6 +30,7 @@ from cascade.ladder import Ladder
 from cascade.policy import Model, Policy, Tier, UserCheck
 from cascade.types import (
     CACHE,
+    SAME,
     CheckResult,
     Decision,
     Draft,
@@ -61,7 +73,7 @@ class Run:
 
     __slots__ = (
         "_clock", "_deadline", "_fault", "_refused", "_shadows", "at", "flags", "models", "plan", "request", "rules",
-        "spent", "steps", "stream",
+        "spent", "steps", "stream", "unasked",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +98,7 @@ class Run:
         self.spent = 0.0
         self._fault: CascadeError | None = None
         self._refused: Ruling | None = None
+        self.unasked: Hit | None = None
         self._clock = clock
         limit = rules.policy.budget.deadline_s
         self._deadline = None if limit is None else clock() + limit
@@ -235,17 +248,25 @@ class Run:
     def found_near(self, hit: Hit, *, served: bool) -> None:
         """Write down which stored question was nearest; where its answer is served, who is asked aside.
 
-        Nobody else answers then. So that such requests, too, get labels of all tiers, the exploring
-        coin, thrown before the look-up, has the whole ladder asked in the shadow.
+        The cost of a stored answer is what was paid to check it. Nobody else answers where it is served.
+        So that such requests, too, get labels of all tiers, the exploring coin, thrown before the look-up,
+        has the whole ladder asked in the shadow.
         """
         ruled = "near" if self.plan.semantic else "near, no open gate"
         self.note(Step(kind="lookup", outcome="semantic" if served else ruled, tier=hit.draft.tier, cost=hit.cost))
         stored = self.models.get(CACHE)
         if stored is not None:
-            told = msgspec.structs.replace(stored, question=hit.question, entry=hit.key, cost=0.0, latency_ms=0.0)
+            paid = sum(step.cost or 0.0 for step in self.steps if (step.kind, step.detail) == ("signal", SAME))
+            told = msgspec.structs.replace(stored, question=hit.question, entry=hit.key, cost=paid, latency_ms=0.0)
             self.models[CACHE] = told
         if served:
             self.plan = self._affordable(all_aside(self.plan, self.rules.policy, self.request))
+
+    def check_aside(self, hit: Hit) -> None:
+        """Have the exploring coin say whether a tier is asked about this hit off the caller's path."""
+        made, fell = explored(self.plan, self.rules.policy, self.request)
+        self.plan = self._affordable(made)
+        self.unasked = hit if fell and self.plan.explore_probability else None
 
     def broken(self, source: str, draft: Draft, checks: list[CheckResult], error: Exception) -> Ruling:
         """The ruling of a gate that failed itself: the request may not fail with it, nor be cheated."""
@@ -348,6 +369,7 @@ class Run:
         """A run of its own for the tiers that are asked off the caller's path."""
         aside = Run(self.rules, self.request, clock=self._clock, at=self.at)
         aside.plan = self.plan
+        aside.unasked = self.unasked
         return aside
 
     def _plan(self, placed: str | None = None) -> Plan:

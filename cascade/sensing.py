@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 from cascade.asks import Ask, Embed, Measure
+from cascade.decide import doubtful
 from cascade.matching import FAMILY as MATCH
 from cascade.matching import measure
 from cascade.neighbours import FAMILY as NEIGHBOURS
@@ -17,6 +18,7 @@ from cascade.pairing import FAMILY as PAIR
 from cascade.pairing import Pairing
 from cascade.policy import Tier
 from cascade.run import Run
+from cascade.sameness import compared
 from cascade.signals import NO_SIGNALS, extend, matched, of_draft
 from cascade.types import Draft, Hit, Signals
 
@@ -36,9 +38,12 @@ def sense(run: Run, tier: Tier, draft: Draft) -> Generator[Ask, Any, Signals]:
 
 
 def likeness(run: Run, hit: Hit) -> Generator[Ask, Any, Signals]:
-    """``liken`` as a part of the flow."""
-    return liken(run.request.question, hit, run.rules.gates.pairing)
-    yield  # a generator, like every part of the flow
+    """How like the two questions are, and at the border a tier's word on it."""
+    signals = liken(run.request.question, hit, run.rules.gates.pairing)
+    same = run.rules.policy.cache.same
+    if same is not None and doubtful(run.request, run.plan, signals, run.rules.gates):
+        signals = yield from compared(run, hit, same, signals)
+    return signals
 
 
 def liken(question: str, hit: Hit, pairing: Pairing | None) -> Signals:

@@ -57,7 +57,7 @@ from types import MappingProxyType
 
 from cascade import matching
 from cascade.pairing import FAMILY as PAIR
-from cascade.types import Draft, Message, Request, Signals
+from cascade.types import SAME, Draft, Message, Request, Signals
 
 FREE = frozenset({"logprobs", "size", "text", "top"})
 """The families that need nothing but the draft as it comes."""
@@ -149,8 +149,8 @@ def extend(signals: Signals, family: str, values: Mapping[str, float] | None) ->
 
 
 def matched(signals: Signals) -> Signals:
-    """The signals of a stored answer that hang on no lock: a pairing's word is that of its time."""
-    families = tuple(name for name in signals.families if name != PAIR)
+    """The signals of a stored answer that cost nothing and hang on no lock: a pairing's word is that of its time."""
+    families = tuple(name for name in signals.families if name not in (PAIR, SAME))
     return signals if families == signals.families else Signals(values=signals.values, families=families)
 
 

@@ -46,6 +46,12 @@ TIME_SENSITIVE = [
 """English words of questions that have another answer tomorrow. One too many costs hits only."""
 
 
+class Same(Section):
+    """Family ``same``: a tier is asked, for one token, whether a stored question asks the same."""
+
+    tier: str
+
+
 class CachePolicy(Section):
     """Exact hits, and with ``semantic`` the answer to the nearest question in an identical context.
 
@@ -53,7 +59,8 @@ class CachePolicy(Section):
     request that states no temperature counts as 1.0, the providers' default. ``semantic`` candidates
     are recorded, and served once a gate for them is certified. Requests whose question matches a
     ``time_sensitive`` pattern (in any case of letters) are neither stored nor answered from the
-    cache. ``tags`` names metadata whose values label an entry, to invalidate it by.
+    cache. ``tags`` names metadata whose values label an entry, to invalidate it by. ``same`` names the
+    tier that is asked about borderline hits, where calibration found that asking pays.
     """
 
     enabled: bool = True
@@ -64,6 +71,7 @@ class CachePolicy(Section):
     semantic: bool = False
     time_sensitive: list[Annotated[str, AfterValidator(regular)]] = TIME_SENSITIVE
     tags: list[str] = []
+    same: Same | None = None
 
 
 class Audit(Section):

@@ -64,6 +64,10 @@ CACHE = "cache"
 """Name of the cache wherever the tiers' names stand: as an outcome's model, a gate's tier, who served."""
 
 
+SAME = "same"
+"""The signal family of a stored answer about which a tier was asked."""
+
+
 class CheckResult(Record, frozen=True, kw_only=True):
     """Three-valued outcome of one hard check; ``abstain`` means that it could not tell."""
 

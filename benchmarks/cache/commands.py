@@ -13,13 +13,16 @@ EMBEDDERS = ("wordllama", "minilm")
 
 
 def declare(kinds: Any, say: Callable[[str], None]) -> None:
-    """Add ``pairs`` and ``swaps`` to the commands of ``cache``."""
+    """Add ``pairs``, ``same`` and ``swaps`` to the commands of ``cache``."""
     for name, run, what in (
         ("pairs", _pairs, "hits at a certified rate of wrong ones, beside a plain threshold on similarity"),
+        ("same", _same, "what a local model's word on borderline hits adds to the signals that are free"),
         ("swaps", _swaps, "wrong hits on questions that differ in the one thing that matters"),
     ):
         made = kinds.add_parser(name, help=what)
         _declare_data(made)
+        if name == "same":
+            made.add_argument("--pairs", type=int, default=300, help="pairs to ask about (default: 300)")
         made.set_defaults(run=lambda arguments, run=run, name=name: _write(name, *run(arguments, say), arguments.json))
     made.add_argument("--each", type=int, default=600, help="swaps and rewordings of each kind (default: 600)")
 
@@ -44,6 +47,14 @@ def _pairs(arguments: argparse.Namespace, say: Callable[[str], None]) -> tuple[d
 
     found = _named(arguments.embedder)
     return pairs.measure(arguments.folder, found, arguments.splits, arguments.rows, say), pairs.markdown
+
+
+def _same(arguments: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], Callable[..., str]]:
+    from benchmarks.cache import same
+    from cascade.local import CHEAP, FRONTIER, home
+
+    found, models = _named(arguments.embedder or EMBEDDERS[:1]), (CHEAP, FRONTIER)
+    return same.measure(arguments.folder, found, arguments.rows, arguments.pairs, models, home(), say), same.markdown
 
 
 def _swaps(arguments: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], Callable[..., str]]:

@@ -41,7 +41,7 @@ from cascade.lock import Lock, digest, identity
 from cascade.neighbours import Neighbours
 from cascade.pairing import Pairing
 from cascade.policy import Policy, Target
-from cascade.types import Outcome, Record
+from cascade.types import CACHE, SAME, Outcome, Record
 
 RECORDED = "recorded with the data"
 
@@ -190,6 +190,8 @@ def _scorers(
         )
         scouts = [] if place is None else fit_scouts(fit, scores, float(line[place]), policy)
     scores = np.where(skipped(fit, scouts, policy), -np.inf, scores)
+    if all(scout.tier != CACHE for scout in scouts):  # nobody would ask, so nothing is promised of what is asked about
+        scorers = [one for one in scorers if SAME not in one.signal_set.split("+")]
     made = Lock(policy=policy.name, scorers=scorers, scouts=scouts, gates=gates)
     return made, standing(scores, fit, gates, policy), contestants, refused
 

@@ -191,7 +191,7 @@ class _Ladder(Record, frozen=True, kw_only=True):
 
 def _ladders(entries: list[_Entry], rows: Rows, policy: Policy, delta: float, certifying: int) -> list[_Ladder]:
     """One for each kind that all entries have; the same against what going on would bring; and each of
-    them without the cache, which has to pay for what it risks like everybody else.
+    them without the cache, which has to pay for what it risks like everybody else, and without its check.
     """
     found = []
     for kind in (RIGHT, GAIN, A_DOLLAR):
@@ -203,12 +203,15 @@ def _ladders(entries: list[_Entry], rows: Rows, policy: Policy, delta: float, ce
         if kind != RIGHT and len(policy.sources) > 1:
             found.append(_against_going_on(plain, entries, rows, policy, delta, certifying))
     stored = {place for place, entry in enumerate(entries) if policy.sources[entry.tier].name == CACHE}
-    if stored and len(stored) < len(entries):
-        for ladder in list(found):
-            left = {place: one for place, one in ladder.fitted.items() if place not in stored}
-            name = f"{ladder.name}, without the cache"
-            found.append(_ladder(name, ladder.kind, left, entries, rows, policy, delta, certifying))
-    return found
+    asked = {place for place in stored if policy.sources[entries[place].tier].asked}
+    lesser = []
+    for out, what in ((asked, "the check"), (stored, "the cache")):
+        if out and len(out) < len(entries):
+            for ladder in found:
+                left = {place: one for place, one in ladder.fitted.items() if place not in out}
+                name = f"{ladder.name}, without {what}"
+                lesser.append(_ladder(name, ladder.kind, left, entries, rows, policy, delta, certifying))
+    return found + lesser
 
 
 def _ladder(

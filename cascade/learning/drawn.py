@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from cascade.decide import coin
-from cascade.types import CACHE, ModelOutcome, Outcome
+from cascade.types import CACHE, SAME, Decision, ModelOutcome, Outcome
 
 FIT, CERTIFY, TEST = "fit", "certify", "test"
 SHARES = ((FIT, 0.4), (CERTIFY, 0.4), (TEST, 0.2))
@@ -62,7 +62,24 @@ def _answered(outcome: Outcome, tiers: Iterable[str]) -> float:
         return 1.0
     asked = {step.tier for step in decision.steps if step.kind == "call"}
     aside = any(tier in outcome.models and tier not in asked for tier in tiers if tier != CACHE)
+    stored = outcome.models.get(CACHE)
+    aside |= stored is not None and SAME in (stored.families or ()) and not _checked_at_once(decision)
     return decision.explore_probability if aside else 1.0
+
+
+def unchecked(outcome: Outcome) -> bool:
+    """Has live traffic a stored answer here that a tier could have been asked about, and was not?
+
+    A check that failed was asked: serving would have ruled on what was left.
+    """
+    stored, decision = outcome.models.get(CACHE), outcome.decision
+    if stored is None or decision is None or SAME in (stored.families or ()):
+        return False
+    return not _checked_at_once(decision) and all(check.outcome != "fail" for check in stored.checks)
+
+
+def _checked_at_once(decision: Decision) -> bool:
+    return any(step.kind == "signal" and step.detail == SAME for step in decision.steps)
 
 
 def _labelled(outcome: Outcome, model: ModelOutcome, salt: str) -> float:

@@ -15,13 +15,13 @@ from cascade.errors import ConfigError
 from cascade.evidence import LeftOut
 from cascade.gates import Gates, OpenGate
 from cascade.intents import fit_intents
-from cascade.learning.drawn import ONE_SIDED, gated, one_sided, propensity, splits_of, thinned, unit_of
+from cascade.learning.drawn import ONE_SIDED, gated, one_sided, propensity, splits_of, thinned, unchecked, unit_of
 from cascade.learning.truth import label_of, word_of_people
 from cascade.lock import Certificate, Gate
 from cascade.policy import Policy, Source
 from cascade.replay import draft_of, request_of
 from cascade.signals import matched, narrowed, of_draft
-from cascade.types import CACHE, Draft, ModelOutcome, Outcome, Record, Request, Signals
+from cascade.types import CACHE, SAME, Draft, ModelOutcome, Outcome, Record, Request, Signals
 
 EXAMPLES = 3
 TABLES = ("quality", "people", "cost")
@@ -141,7 +141,8 @@ def read_rows(
 def charged(outcome: Outcome, policy: Policy) -> Outcome:
     """The outcome with each cheap tier's cost raised by what its paid signals cost.
 
-    Of live requests the decision's steps say it; of recorded data ``signals.cost`` in the policy.
+    Of live requests the decision's steps say it; of recorded data ``signals.cost`` in the policy. A stored
+    answer's cost is that of its check, which live requests bring with them.
     """
     rates = [rate for name, rate in policy.signals.cost.items() if name in policy.families]
     spent: dict[str, float] = defaultdict(float)
@@ -149,16 +150,26 @@ def charged(outcome: Outcome, policy: Policy) -> Outcome:
     for step in outcome.decision.steps if outcome.decision is not None else []:
         if step.kind == "call":
             drafting = step.tier
-        elif step.kind == "signal":  # its own tier is the one that was asked about the draft
+        elif step.kind == "signal" and step.detail != SAME:  # its own tier is the one that was asked about the draft
             spent[drafting] += step.cost or 0.0
-    if not rates and not spent:
-        return outcome
-    models = dict(outcome.models)
+    models = dict(outcome.models) | _checked(outcome, policy)
     for tier in policy.tiers[:-1]:
         model = models.get(tier.name)
         if model is not None and model.cost is not None:
             models[tier.name] = replace(model, cost=model.cost * (1.0 + sum(rates)) + spent[tier.name])
     return replace(outcome, models=models)
+
+
+def _checked(outcome: Outcome, policy: Policy) -> dict[str, ModelOutcome]:
+    """Of recorded data: the stored answer at the price of its check, where it has one."""
+    stored, same = outcome.models.get(CACHE), policy.cache.same
+    rate = policy.signals.cost.get(SAME)
+    if stored is None or same is None or rate is None or outcome.decision is not None:
+        return {}
+    asked = outcome.models.get(same.tier)
+    if asked is None or asked.cost is None or SAME not in (stored.families or ()):
+        return {}
+    return {CACHE: replace(stored, cost=asked.cost * rate)}
 
 
 def independent(rows: Rows, spoken_for: Set[str] = frozenset()) -> tuple[Rows, LeftOut | None]:
@@ -222,6 +233,8 @@ class _Reading:
                 return f"no answer of tier {name}"
             if label_of(model) is None:
                 return f"no label of {'the stored answer' if name == CACHE else f'tier {name}'}"
+        if self._policy.cache.same is not None and unchecked(outcome):
+            return "nobody was asked whether its stored question is the same"
         if propensity(outcome, self._needed, self._policy.audit.salt) <= 0.0:
             return "labelled, but no coin drew it, so it stands for no other row (enforced traffic, not audited)"
         return ""
@@ -237,6 +250,8 @@ class _Reading:
             "people": [None if model is None else _word_of_people(model) for model in found],
             "cost": [None if model is None else model.cost for model in found],
         }
+        if self._policy.cache.same is not None:
+            columns["cost"][self._owners.index(CACHE)] = 0.0  # the second of the two pays for the check
         signals: list[Signals | None] = []
         routed = self._routed(made.slice)
         asked = {*([CACHE] if made.semantic else []), *(tier.name for tier in made.tiers)}
@@ -262,7 +277,7 @@ class _Reading:
 
     def _signals(self, request: Request, draft: Draft, source: Source) -> Signals | None:
         if source.name == CACHE:
-            return narrowed(matched(draft.measured), source.sets) if draft.measured is not None else None
+            return _of_stored(draft.measured, source)
         return narrowed(of_draft(request, draft, self._policy.families), source.sets)
 
     def _place(self, request: Request) -> str:
@@ -277,6 +292,17 @@ class _Reading:
         if declared is None or declared.route is None or declared.route == self._owners[-1]:
             return -1
         return self._owners.index(declared.route)
+
+
+def _of_stored(measured: Signals | None, source: Source) -> Signals | None:
+    """A stored answer's signals as this source has them: free, or with a tier's word and else not at all."""
+    if measured is None or not source.asked:
+        return None if measured is None else narrowed(matched(measured), source.sets)
+    if SAME not in measured.families:
+        return None
+    said = {name: value for name, value in measured.values.items() if name.startswith(f"{SAME}.")}
+    free = matched(measured)
+    return Signals(values=free.values | said, families=tuple(sorted({*free.families, SAME})))
 
 
 EVERY_GATE = EveryGate()

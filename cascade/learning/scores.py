@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from cascade.confidence import SLICE_FEATURE, Scorer, Scout, logit, question_signals
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
-from cascade.learning.features import Table
+from cascade.learning.features import Table, places_of, table_of
 from cascade.learning.fit import fit_right, right_of
 from cascade.learning.rows import Rows
 from cascade.lock import Gate
 from cascade.neighbours import FAMILY, Nearby, Neighbours, pack
 from cascade.policy import Policy
-from cascade.signals import extend, narrowed
+from cascade.signals import extend, narrowed, sets
 from cascade.types import CACHE, Signals
 
 if TYPE_CHECKING:
@@ -86,11 +86,39 @@ def skipped(rows: Rows, scouts: Sequence[Scout], policy: Policy) -> Any:
     found = np.zeros((len(policy.sources), len(rows)), dtype=bool)
     for index, source in enumerate(policy.sources):
         scout = by_tier.get(source.name)
-        if scout is not None:
+        if source.asked:
+            found[index] = [not _promising(scout, *of) for of in zip(rows.signals, rows.slices, strict=True)]
+        elif source.name != CACHE and scout is not None:
             found[index] = [
                 scout.hopeless(request, name) for request, name in zip(rows.requests, rows.slices, strict=True)
             ]
     return found
+
+
+def _promising(scout: Scout | None, signals: list[Signals | None], slice_name: str) -> bool:
+    """Would serving ask a tier about this stored answer? What it is without the check is the first source's."""
+    free = signals[0]
+    return scout is not None and free is not None and scout.promising(free, slice_name)
+
+
+def _check_scout(rows: Rows, scores: Floats, threshold: float, index: int, policy: Policy) -> list[Scout]:
+    """The chance that a stored answer passes once it is checked, of those that do not pass without.
+
+    From the free signals of the source before, which is the same stored answer unchecked.
+    """
+    import numpy as np
+
+    for families in policy.sources[index - 1].sets:
+        known = places_of(rows, index - 1, sets(families))
+        places = [i for i in known if rows.signals[i][index] is not None and not scores[index - 1, i] >= threshold]
+        passed = scores[index, places] >= threshold
+        if min(int(passed.sum()), int((~passed).sum())) < LEAST_OF_A_KIND:
+            continue
+        table = table_of(rows, places, index - 1, CACHE, set(), crossed=False)
+        fitted = fit_right(table, passed, np.ones(len(places)))
+        worth = float(rows.cost[index, places].mean() / rows.cost[-1].mean())
+        return [Scout(tier=CACHE, scorer=fitted.scorer, break_even=worth)]
+    return []
 
 
 def fit_scouts(rows: Rows, scores: Floats, threshold: float, policy: Policy) -> list[Scout]:
@@ -116,8 +144,10 @@ def fit_scouts(rows: Rows, scores: Floats, threshold: float, policy: Policy) -> 
         ]
     )
     varies = values.std(axis=0) > 0
-    scouts = []
+    scouts: list[Scout] = []
     for index, source in enumerate(policy.sources):
+        if source.asked and costs[-1] > 0:
+            scouts += _check_scout(rows, scores, threshold, index, policy)
         passed = scores[index] >= threshold
         few = min(int(passed.sum()), int((~passed).sum())) < LEAST_OF_A_KIND
         if source.name == CACHE or few or not costs[-1] > 0 or not varies.any():

@@ -23,7 +23,7 @@ from cascade.errors import ConfigError
 from cascade.ledger import spool
 from cascade.ledger.database import connect, transaction
 from cascade.ledger.records import decode
-from cascade.types import ModelOutcome, Outcome, Record, Verdict
+from cascade.types import SAME, ModelOutcome, Outcome, Record, Verdict
 
 PAGE = 256
 
@@ -260,11 +260,18 @@ def merged(base: Outcome, shadows: list[Outcome], verdicts: list[tuple[str, Verd
     models = dict(base.models)
     for shadow in shadows:
         for tier, model in shadow.models.items():
-            models.setdefault(tier, model)
+            models[tier] = _checked(models[tier], model) if tier in models else model
     for tier, verdict in verdicts:
         model = models.get(tier, ModelOutcome())
         models[tier] = replace(model, verdicts=[*model.verdicts, verdict])
     return replace(base, models=models)
+
+
+def _checked(known: ModelOutcome, aside: ModelOutcome) -> ModelOutcome:
+    """A row's own entry; with what a check of its stored answer said aside, which it had not been told."""
+    if SAME not in (aside.families or ()) or SAME in (known.families or ()):
+        return known
+    return replace(known, signals=aside.signals, families=aside.families, cost=aside.cost)
 
 
 def _decoded(id: str, body: str) -> Outcome:
