@@ -30,7 +30,7 @@ ATTEMPTS = 16
 class Cache:
     """Stored answers, found by identity and, with an ``embedder``, by similarity.
 
-    ``identity`` is the engine's digest of its tier ladder. The rows live in ``folder/answers`` (0700),
+    ``identity`` names the policy and its tier ladder. The rows live in ``folder/answers`` (0700),
     shared by processes, or in memory where ``folder`` is None; a small front in memory comes on top, as
     do the vectors once more. ``size_limit`` is in bytes, ``ttl`` in seconds of ``clock``. In excess of
     the limit the answer least worth keeping goes first, by dollars a hit saves, use and age.

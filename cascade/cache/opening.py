@@ -38,7 +38,7 @@ def cache_of(
     # A tier that fixes its own temperature overrides the caller's silence about it.
     coldest = [tier.params.get("temperature", 1.0) for tier in policy.tiers]
     return Cache(
-        identity=ladder.identity,
+        identity=f"{policy.name} {ladder.identity}",  # a store may be shared by several policies
         folder=folder,
         ttl=wanted.ttl,
         size_limit=int(wanted.size_limit_mb * 2**20),
