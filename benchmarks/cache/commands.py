@@ -27,15 +27,20 @@ def declare(kinds: Any, say: Callable[[str], None]) -> None:
     made.add_argument("--each", type=int, default=600, help="swaps and rewordings of each kind (default: 600)")
 
 
-def _declare_data(made: argparse.ArgumentParser) -> None:
+def declare_folder(made: argparse.ArgumentParser) -> None:
+    """The argument that says where the labelled data are."""
     made.add_argument(
         "folder",
         nargs="?",
         type=Path,
         default=Path("../shared/data/semantic_cache"),
         metavar="DIR",
-        help="folder of the labelled pairs (default: ../shared/data/semantic_cache)",
+        help="folder of the labelled data (default: ../shared/data/semantic_cache)",
     )
+
+
+def _declare_data(made: argparse.ArgumentParser) -> None:
+    declare_folder(made)
     made.add_argument("--embedder", action="append", help=f"again for more (default: {' and '.join(EMBEDDERS)})")
     made.add_argument("--splits", type=int, default=5, help="random splits (default: 5)")
     made.add_argument("--rows", type=int, default=40_000, help="pairs of Quora that are read (default: 40,000)")

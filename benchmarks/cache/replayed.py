@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from benchmarks.cache.commands import EMBEDDERS, _named, _write
+from benchmarks.cache.commands import EMBEDDERS, _named, _write, declare_folder
 
 
 def declare(kinds: Any, say: Callable[[str], None]) -> None:
     """Add both to the commands of ``cache``."""
     made = kinds.add_parser("traffic", help="traffic with repeats: hits, and how many of them are wrong, beside rivals")
-    made.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        default=Path("../shared/data/semantic_cache"),
-        metavar="DIR",
-        help="folder of the clusters and pairs (default: ../shared/data/semantic_cache)",
-    )
+    declare_folder(made)
     made.add_argument("--embedder", action="append", help=f"again for more (default: {' and '.join(EMBEDDERS)})")
     made.add_argument("--requests", type=int, default=20_000, help="of each stream (default: 20,000)")
     made.add_argument("--seeds", type=int, default=3, help="streams of each kind (default: 3)")

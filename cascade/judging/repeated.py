@@ -11,16 +11,17 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from cascade.judging.case import Case, Judge
+from cascade.judging.through import Through
 from cascade.types import CACHE, Outcome, Verdict
 
 Pair = tuple[str, str, str]
 
 
-class Remembering:
+class Remembering(Through):
     """The ``judge``, and for stored answers what it said before, in ``rows`` or since; that costs nothing."""
 
     def __init__(self, judge: Judge, rows: Iterable[Outcome]) -> None:
-        self._judge = judge
+        super().__init__(judge)
         self._said: dict[Pair, Verdict] = {}
         for row in rows:
             if CACHE in row.models:
@@ -29,24 +30,9 @@ class Remembering:
                     if verdict.judge == judge.name:
                         self._note(case, verdict)
 
-    @property
-    def name(self) -> str:
-        """The judge's."""
-        return self._judge.name
-
-    @property
-    def family(self) -> str | None:
-        """The judge's."""
-        return self._judge.family
-
-    @property
-    def spent(self) -> float:
-        """The judge's."""
-        return self._judge.spent
-
     def estimate(self, case: Case) -> float:
         """Nothing for what was said before."""
-        return 0.0 if _pair(case) in self._said else self._judge.estimate(case)
+        return 0.0 if _pair(case) in self._said else super().estimate(case)
 
     async def judge(self, case: Case) -> Verdict | None:
         """What was said of the pair, else what the judge says now."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from cascade.judging.case import Case, Judge
+from cascade.judging.through import Through
 from cascade.types import Record, Verdict
 
 
@@ -19,32 +20,13 @@ class _Abstention(Record, frozen=True, kw_only=True):
     judge: str
 
 
-class Remembering:
+class Remembering(Through):
     """A judge whose abstentions are kept, for the ledger holds verdicts only, and they were paid for too."""
 
     def __init__(self, judge: Judge, file: Path) -> None:
-        self._judge = judge
+        super().__init__(judge)
         self._file = file
         self._known = set(_abstentions(file, judge.name))
-
-    @property
-    def name(self) -> str:
-        """As of the judge behind it."""
-        return self._judge.name
-
-    @property
-    def family(self) -> str | None:
-        """As of the judge behind it."""
-        return self._judge.family
-
-    @property
-    def spent(self) -> float:
-        """As of the judge behind it."""
-        return self._judge.spent
-
-    def estimate(self, case: Case) -> float:
-        """As of the judge behind it."""
-        return self._judge.estimate(case)
 
     async def judge(self, case: Case) -> Verdict | None:
         """The verdict; an abstention is written down before it is handed on."""
