@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from cascade.gates import ROUTED, Gates
 from cascade.policy import MATCHED, Fallback, Policy, Slice, Tier, When
 from cascade.signals import narrowed
-from cascade.types import CACHE, CheckResult, Confidence, Draft, Hit, Mode, Record, Request, Served, Signals
+from cascade.types import CACHE, CheckResult, Confidence, Draft, Entry, Hit, Mode, Record, Request, Served, Signals
 
 LESSER = ("refusal", "truncated")
 """Failed checks of the last tier that leave an answer the caller would have had without us.
@@ -199,6 +199,14 @@ def serves(hit: Hit, made: Plan, policy: Policy, gates: Gates) -> bool:
     key = hit.confidence.signal_set if hit.confidence is not None else ROUTED
     found = gates.find(hit.draft.tier, made.slice, key)
     return found is not None and found.certificate.id == hit.certificate
+
+
+def kept_answer(made: Plan, choice: Choice) -> Entry | None:
+    """What the cache may keep: an answer that passed, of a tier itself rather than of a fallback."""
+    ruling = choice.ruling
+    if not ruling.serve or choice.served in ("cached", "failed over"):
+        return None
+    return Entry(draft=choice.draft, slice=made.slice, confidence=ruling.confidence, certificate=ruling.certificate)
 
 
 def held_against(checks: list[CheckResult], request: Request, last: bool) -> list[CheckResult]:

@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 
 from cascade.asks import Ask, Check, Deliver, Embed, Flow, Go, Keep, Lookup, Prefix, Spawn, Wait
 from cascade.checks import built_in, silent_failure
-from cascade.decide import UNPLACED, Choice, Ruling, rule, ruled_out, serves, usable
+from cascade.decide import UNPLACED, Choice, Ruling, kept_answer, rule, ruled_out, serves, usable
 from cascade.errors import Cancelled, CascadeError, UpstreamError
 from cascade.policy import Model, Tier
 from cascade.run import Run
 from cascade.sameness import compare_aside, unasked
 from cascade.sensing import likeness, sense
 from cascade.signals import NO_SIGNALS, narrowed
-from cascade.types import CACHE, Answer, CheckResult, Draft, Entry, Hit, ModelOutcome, Served, Signals, Step
+from cascade.types import CACHE, Answer, CheckResult, Draft, Hit, ModelOutcome, Served, Signals, Step
 
 T = TypeVar("T")
 Part = Generator[Ask, Any, T]
@@ -173,7 +173,7 @@ def finish(run: Run, choice: Choice) -> Part[Answer]:
     if not choice.ruling.serve:  # the last tier's, when nothing better was left or it was out already
         run.flags.append(f"served although {choice.ruling.why}")
     decision = run.decision(choice.served, choice.tier, choice.ruling)
-    kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=_entry(run, choice))
+    kept: bool = yield Keep(request=run.request, outcome=run.outcome(decision), store=kept_answer(run.plan, choice))
     if run.plan.shadows or run.unasked is not None:
         yield Spawn(flow=shadow(run.in_shadow(), run.models.get(CACHE)), mode=run.plan.mode)
     return Answer(draft=choice.draft, decision=decision if kept else run.unrecorded(decision))
@@ -194,11 +194,3 @@ def shadow(run: Run, stored: ModelOutcome | None = None) -> Flow:
         yield from gate(run, tier.name, draft, sense(run, tier, draft))
     yield Keep(request=run.request, outcome=run.outcome(run.aside(), shadow=True))
     return run.spent
-
-
-def _entry(run: Run, choice: Choice) -> Entry | None:
-    """What the cache may keep: an answer that passed, of a tier itself rather than of a fallback."""
-    ruling = choice.ruling
-    if not ruling.serve or choice.served in ("cached", "failed over"):
-        return None
-    return Entry(draft=choice.draft, slice=run.plan.slice, confidence=ruling.confidence, certificate=ruling.certificate)
