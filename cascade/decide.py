@@ -8,13 +8,12 @@ number: coins are hashes of the request's id, so anybody can check them afterwar
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from cascade.fresh import compiled
 from cascade.gates import ROUTED, Gates
 from cascade.policy import MATCHED, Fallback, Policy, Slice, Tier, When
 from cascade.signals import narrowed
@@ -272,12 +271,7 @@ def matches(when: When, request: Request, slice_name: str | None) -> bool:
         return False
     if not when.metadata.items() <= request.metadata.items():
         return False
-    return when.pattern is None or bool(_pattern(when.pattern).search(request.question))
-
-
-@lru_cache(maxsize=256)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+    return when.pattern is None or bool(compiled(when.pattern).search(request.question))
 
 
 def _missing_context(request: Request, declared: Slice | None) -> list[str]:

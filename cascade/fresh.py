@@ -15,9 +15,16 @@ Personal = Callable[[Request], bool]
 
 def time_sensitive(question: str, policy: Policy) -> bool:
     """Does some pattern of ``cache.time_sensitive`` occur in the question, in any case of letters?"""
-    return any(_pattern(pattern).search(question) for pattern in policy.cache.time_sensitive)
+    return _matched(question, tuple(policy.cache.time_sensitive))
+
+
+@lru_cache(maxsize=64)
+def _matched(question: str, patterns: tuple[str, ...]) -> bool:
+    """Remembered, since look-up, flight and store each ask, and a long question takes a millisecond."""
+    return any(compiled(pattern).search(question) for pattern in patterns)
 
 
 @lru_cache(maxsize=256)
-def _pattern(pattern: str) -> re.Pattern[str]:
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern of a policy, for any case of letters."""
     return re.compile(pattern, re.IGNORECASE)
