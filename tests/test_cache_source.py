@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from cascade.compare import compare
 from cascade.gates import Gates
 from cascade.ladder import Ladder
 from cascade.learning.calibrate import calibrate, learn
@@ -20,7 +21,7 @@ from cascade.lock import Lock
 from cascade.policy import Policy
 from cascade.replay import replay
 from cascade.run import Rules
-from cascade.types import CACHE, RIGHT, Decision, ModelOutcome, Outcome, Step
+from cascade.types import CACHE, RIGHT, Decision, ModelOutcome, Outcome, Step, Verdict
 from tests.building import policy_of, tier
 
 SETS = {"sets": [["sure"]]}
@@ -185,3 +186,21 @@ def test_scores_that_would_certify_nothing_reach_nowhere() -> None:
     scores, quality = np.random.default_rng(0).random((1, 200)), np.zeros((2, 200))
     found = reach(scores, quality, np.ones((2, 200)), policy.target, 0.05, 200)
     assert (found.threshold, found.saving) == (None, 0.0)
+
+
+def test_where_nothing_was_stored_people_need_not_have_judged_it() -> None:
+    """A row is known to people once they have judged what could be served of it."""
+    policy, _ = world()
+    human = Verdict(judge="human:a", acceptable=True)
+    row = next(row for row in traffic(9) if CACHE not in row.models)
+    judged = {name: replace(model, verdicts=[human]) for name, model in row.models.items()}
+    rows, _ = read_rows([replace(row, models=judged)], policy)
+    assert np.isfinite(rows.people).all()
+
+
+def test_the_cache_is_no_strategy_of_its_own() -> None:
+    """It answers only where something is stored, so always asking it is nothing that anybody could do."""
+    policy, lock = world()
+    rows = traffic(11, (0, 0, 60), stored=1.0)
+    found = compare(list(replay(rows, rules_of(policy, lock))), policy)
+    assert [one.name for one in found.strategies if CACHE in one.name] == []

@@ -167,3 +167,33 @@ def test_without_a_policy_the_judge_command_still_retracts_the_answer_itself(tmp
     cascade, _ = served_by_similarity(sure=False, store=tmp_path)
     with cascade:
         assert said(cascade, NEARER).served_by == "frontier"
+
+
+def test_a_slow_embedder_tells_slices_apart_off_the_event_loop_too() -> None:
+    embedder = Counting(slow=True)
+    slices = {"a": {"examples": ["one", "two"]}, "b": {"examples": ["three", "four"]}}
+    policy = policy_of(slices=slices, cache={"enabled": False})
+    models = FakeModels(lambda call: draft(call, "yes"))
+    cascade = Cascade(policy, transport=models, store=IN_MEMORY, embedder=embedder)
+    embedder.threads.clear()
+
+    async def work() -> int:
+        async with cascade:
+            await cascade.acompletion([{"role": "user", "content": "Where is it?"}])
+        return threading.get_ident()
+
+    loop = asyncio.run(work())
+    assert embedder.threads
+    assert loop not in embedder.threads
+
+
+def test_two_policies_with_the_same_tiers_on_one_store_do_not_answer_for_each_other(tmp_path: Path) -> None:
+    models = FakeModels(lambda call: draft(call, "yes"))
+    engines = [
+        Cascade(policy_of(tier("frontier", **COLD), name=name), transport=models, store=tmp_path) for name in "pq"
+    ]
+    first, other = engines
+    with first, other:
+        ask(first, "Where is it?")
+        assert ask(other, "Where is it?").served != "cached"
+        assert ask(first, "Where is it?").served == "cached"
