@@ -39,8 +39,7 @@ by the engine's own call: one token, its log-probability read. AUROC is the chan
 one. "{BOTH}" is a logistic regression on the log-odds of match and pair and the logit of same.p_true, {FOLDS} folds,
 each pair scored by those that it is not in. Intervals are 95 % over {DRAWS:,} bootstrap draws of the pairs.
 
-The wording is one of two. It was preferred on 160 other pairs; on these 300 (wordllama) the other, which said how to
-reply before it showed the questions, had AUROC 0.515 with the model of 0.5B and 0.654 with that of 1.5B.
+The wording is the better one of two, preferred on other pairs than these after the worse one had been tried on these.
 """
 
 

@@ -1,14 +1,12 @@
 """Nearest neighbours of a question, searched only where everything else is identical.
 
-Plain numpy, chosen by measurement at 100,000 x 384, one thread, clusters of five, CPU ms a look-up | an
-insert. Every row by ``X @ q`` 4.5 | none; faiss flat 5.0 | none; faiss HNSW (M = 32, efSearch = 64) 0.22 |
-0.17, recall@1 .955; usearch (float16) 0.30 | 0.42, recall@1 1.00 within .001; sign bits with rescoring 0.47 |
-0.03, recall@1 .998. The graphs and this were timed in different runs on one machine. A graph is about twice as
-fast to ask there and many times slower to fill, and is one more compiled dependency.
+Plain numpy: sign bits choose, full rows decide. Graphs (faiss HNSW, usearch) answer faster still at 100,000
+and are many times slower to fill, which every insert pays, and one more compiled dependency; comparing with
+every row, in numpy or in faiss, is what they all are measured against.
 
 Recall is that of questions with something like them in the store. Where nothing is near, all rows are about
-equally far, and the nearest one is missed in a quarter (10,000) to half (100,000) of the look-ups, for one at
-most .07 less similar. ``python -m benchmarks cache speed`` measures this module again.
+equally far, and the nearest one is often missed for one that is hardly less similar. ``python -m benchmarks
+cache speed`` measures both.
 """
 
 from __future__ import annotations

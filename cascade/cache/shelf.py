@@ -36,8 +36,7 @@ class Shelf:
     dimension choose ``CANDIDATES`` rows, which are then compared with in full. A code holds the
     signs of the vector less the shelf's centre, turned by a fixed rotation: without the centre the
     signs of real embeddings are nearly all equal, without the rotation those of a few dimensions
-    that matter are outvoted by many that do not (at standard deviations of 1/i and some way off,
-    recall@1 .49 without it, .99 with parts of 128). The codes lie word by word, so that a scan is a
+    that matter are outvoted by many that do not. The codes lie word by word, so that a scan is a
     few passes over 1/32 of the bytes.
 
     The scan takes no lock, so a row may change under it. Who looks up has to compare ``vector`` with

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 STRENGTH = 0.1
-"""Inverse of the L2 penalty; three times more or less changes what is found by a tenth at most."""
+"""Inverse of the L2 penalty; what is found changes little when it does."""
 
 
 def fit_pairing(
