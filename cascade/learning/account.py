@@ -25,6 +25,7 @@ from cascade.learning.path import bounded
 from cascade.learning.reliability import reliability
 from cascade.learning.rows import Rows
 from cascade.learning.scores import scores_of, skipped
+from cascade.lock import Lock
 from cascade.policy import Policy
 from cascade.promise import verdict
 from cascade.replay import Replayed, replay
@@ -94,14 +95,18 @@ def _bounded(stratum: Stratum, policy: Policy) -> Stratum:
 
 def replay_test(learned: Learned, policy: Policy, embedder: Embedder | None = None) -> list[Replayed]:
     """The held-out rows through the flow, as if every request were enforced."""
+    return list(replay(learned.test.outcomes, rules_under(policy, learned.lock, embedder), embedder))
+
+
+def rules_under(policy: Policy, lock: Lock, embedder: Embedder | None = None) -> Rules:
+    """The policy as it decides where every request is enforced, under this lock, at recorded prices."""
     enforced = policy.model_copy(update={"mode": "enforce", "rollout": 100.0})
-    rules = Rules(
+    return Rules(
         policy=enforced,
-        gates=Gates(enforced, learned.lock, embedder=embedder.name if embedder is not None else None),
+        gates=Gates(enforced, lock, embedder=embedder.name if embedder is not None else None),
         ladder=Ladder(enforced, priced=False),
         intents=fit_intents(enforced, embedder) if embedder is not None else None,
     )
-    return list(replay(learned.test.outcomes, rules, embedder))
 
 
 def _compared(replayed: list[Replayed], policy: Policy) -> Comparison | None:

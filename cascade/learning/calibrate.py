@@ -47,7 +47,11 @@ RECORDED = "recorded with the data"
 
 
 class Learned(Record, frozen=True, kw_only=True):
-    """A lock, and everything that was found out on the way to it. ``sets`` are the signal sets asked for."""
+    """A lock, and everything that was found out on the way to it.
+
+    ``fit`` and ``certify`` are the rows that it was made of, ``test`` those that no step has seen;
+    ``sets`` are the signal sets asked for.
+    """
 
     lock: Lock
     status: Status
@@ -56,6 +60,8 @@ class Learned(Record, frozen=True, kw_only=True):
     refused: list[RefusedSignal]
     left_out: list[LeftOut]
     judges: dict[str, int]
+    fit: Rows
+    certify: Rows
     test: Rows
     rows: dict[str, int]
     sets: list[list[str]]
@@ -112,6 +118,8 @@ def learn(
         refused=refused,
         left_out=left_out,
         judges=judges,
+        fit=fit,
+        certify=certify,
         test=test,
         rows={FIT: len(fit), CERTIFY: len(certify), TEST: len(test)},
         sets=policy.signals.sets,

@@ -1,0 +1,255 @@
+"""What ``cascade bench`` found out, as values: everything that its page draws and its JSON says.
+
+Shares and qualities are in [0, 1], money in dollars, times in seconds. Every figure is of held-out rows,
+with a 95 % interval where one makes sense.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cascade.compare import Strategy
+from cascade.evidence import LeftOut, Reliability, Status
+from cascade.intervals import Figure
+from cascade.types import Record
+
+Pays = Literal["pays", "does not pay", "cannot tell yet"]
+
+
+class Entrant(Record, frozen=True, kw_only=True):
+    """One strategy of the table: what it is in words, its figures, and what it promises (empty: nothing)."""
+
+    name: str
+    what: str
+    promise: str = ""
+
+
+class SliceTable(Record, frozen=True, kw_only=True):
+    """All strategies on the rows of one slice; ``covered`` says which promise speaks about it."""
+
+    name: str
+    rows: int
+    covered: str
+    strategies: list[Strategy]
+
+
+class Ablated(Record, frozen=True, kw_only=True):
+    """One variant with parts taken out, calibrated by itself on the same rows.
+
+    ``certified`` says whether its own calibration found a promise; without one it sends everything to the
+    frontier, unless ``what`` says otherwise.
+    """
+
+    name: str
+    what: str
+    certified: bool
+    strategy: Strategy
+
+
+class Waterfall(Record, frozen=True, kw_only=True):
+    """From the cost of always-frontier to the cascade's, in dollars a request; parts add up exactly.
+
+    ``frontier`` is what always-frontier costs, ``avoided`` the frontier calls that did not happen.
+    ``served`` are cheap calls whose answer was served, ``wasted`` those whose draft was thrown away,
+    ``extras`` samples, verifiers and checks, ``embedding`` vectors of hosted embedders. ``audits`` are
+    expected, ``labels`` those of the calibration over the stated number of requests (0.0 where none was
+    stated). ``cascade`` = frontier - avoided + all the others.
+    """
+
+    frontier: float
+    avoided: float
+    served: float
+    wasted: float
+    extras: float
+    embedding: float
+    audits: float
+    labels: float
+    cascade: float
+
+
+class Verdict(Record, frozen=True, kw_only=True):
+    """Does it pay? ``sentence`` says it in words, with its figures.
+
+    ``break_even`` is the accept rate from which on it pays at these prices, None where none would do;
+    ``accept_rate`` what was reached. ``price_ratio`` is how many times dearer the last tier is than a
+    cheap call, ``least_price_ratio`` the ratio below which this cascade stops paying, None where no
+    ratio would do. ``labels`` are the dollars that the labels of the calibration cost, None where a price is not
+    known, and ``payback`` after how many requests the saving has paid for them.
+    """
+
+    pays: Pays
+    sentence: str
+    saving: Figure
+    break_even: float | None
+    accept_rate: Figure
+    price_ratio: float | None
+    least_price_ratio: float | None
+    labels: float | None
+    payback: float | None
+    judge_cost: float | None
+
+
+class Escalated(Record, frozen=True, kw_only=True):
+    """What escalations of the cascade were worth, as shares of them, against the first cheap draft.
+
+    ``useful``: the frontier was right and the draft was not. ``wasted``: both right or both wrong.
+    ``harmful``: the draft was right and the frontier was not.
+    """
+
+    rows: int
+    useful: Figure
+    wasted: Figure
+    harmful: Figure
+
+
+class Discriminated(Record, frozen=True, kw_only=True):
+    """How well the confidence of one source ranks and how well it is calibrated, on held-out rows.
+
+    ``aurc`` is the area under risk over coverage, ``e_aurc`` what it is above the best possible ranking.
+    """
+
+    source: str
+    rows: int
+    auroc: Figure | None
+    aurc: Figure
+    e_aurc: Figure
+    ece: Figure
+    ece_if_perfect: float
+    best_raw_auroc: float | None = None
+
+
+class Place(Record, frozen=True, kw_only=True):
+    """One threshold on the cascade's path: share of rows that the last tier answered, dollars a request, quality."""
+
+    frontier_share: float
+    cost: float
+    quality: float
+    chosen: bool = False
+
+
+class Curve(Record, frozen=True, kw_only=True):
+    """Secondary figures over the whole path, thresholds chosen by nobody; None where refused, ``refused`` says why.
+
+    ``aiq``: RouterBench. ``apgr`` and ``cpt`` (share of frontier calls that recovers half, and 80 %, of the
+    gap): RouteLLM. Neither counts audits; the latter do not count the cheap call either.
+    """
+
+    places: list[Place]
+    aiq: float | None
+    apgr: float | None
+    cpt50: float | None
+    cpt80: float | None
+    refused: str = ""
+
+
+class Noise(Record, frozen=True, kw_only=True):
+    """Where the uncertainty of the quality difference comes from; None where the rows cannot say.
+
+    Shares of the variance of the mean difference: which questions were asked, which answer was drawn at this
+    temperature, what the judge said. ``redrawing`` is by how much the difference would move (95 %) from
+    drawing again alone, and ``sentence`` says when the difference is smaller than that.
+    """
+
+    questions: int
+    question: float | None
+    draw: float | None
+    judge: float | None
+    redrawing: float | None
+    sentence: str
+
+
+class Concentration(Record, frozen=True, kw_only=True):
+    """A part of the traffic in which served misses are more frequent than elsewhere.
+
+    ``rule`` names it in words. ``misses`` of its ``rows`` are wrong answers served without the last tier
+    where that one is right. ``p`` is adjusted for all ``searched`` rules (see ``cascade.bench.tails``).
+    """
+
+    rule: str
+    rows: int
+    misses: int
+    rate: Figure
+    elsewhere: Figure
+    p: float
+    significant: bool
+
+
+class Tails(Record, frozen=True, kw_only=True):
+    """The search for where the misses are; ``sentence`` says what it found, or that it found nothing."""
+
+    searched: int
+    misses: int
+    found: list[Concentration]
+    sentence: str
+
+
+class Flattered(Record, frozen=True, kw_only=True):
+    """The same cascade as a flattering report would show it, beside the honest figure."""
+
+    trick: str
+    saving: float
+    quality_delta: float
+    honest_saving: float
+    honest_quality_delta: float
+
+
+class Lost(Record, frozen=True, kw_only=True):
+    """What a scenario did to one strategy: its figures in it, and the differences to the untouched rows.
+
+    ``failed`` is the share of requests without an answer. ``kept`` says whether a promise that the
+    strategy has would still hold on these rows; None for a strategy without one.
+    """
+
+    name: str
+    quality: float
+    quality_lost: float
+    quality_delta: float
+    saving: float
+    saving_lost: float
+    accept_rate: float
+    accepted_error: float | None
+    latency_p95: float
+    failed: float
+    kept: bool | None = None
+
+
+class Scenario(Record, frozen=True, kw_only=True):
+    """One thing that changed in the world, and what each strategy lost by it with nothing fitted again."""
+
+    name: str
+    what: str
+    rows: int
+    lost: list[Lost]
+    sentence: str
+
+
+class Bench(Record, frozen=True, kw_only=True):
+    """A whole benchmark. ``strategies`` begins with always-frontier; the certified cascade is named ``cascade``.
+
+    ``rows`` counts rows by split, ``measured`` how many of the held-out ones every figure is of.
+    """
+
+    policy: str
+    target: str
+    status: Status
+    statement: str
+    judges: dict[str, int]
+    rows: dict[str, int]
+    measured: int
+    left_out: list[LeftOut]
+    verdict: Verdict
+    strategies: list[Strategy]
+    entrants: list[Entrant]
+    slices: list[SliceTable]
+    ablation: list[Ablated]
+    waterfall: Waterfall
+    escalations: Escalated
+    confidence: list[Discriminated]
+    reliability: list[Reliability]
+    curve: Curve | None
+    noise: Noise
+    tails: Tails
+    flattered: list[Flattered]
+    labels: list[object] = []
+    scenarios: list[Scenario] = []
+    notes: list[str] = []
