@@ -17,7 +17,7 @@ from cascade.bench.document import Ablated
 from cascade.bench.field import Field, Measured
 from cascade.bench.rivals import first_cheap
 from cascade.bench.routers import Router, certified_router
-from cascade.columns import Column, flowed, routed
+from cascade.columns import Column, flowed, picked, routed
 from cascade.errors import ConfigError
 from cascade.learning.account import rules_under
 from cascade.learning.calibrate import Learned, learn
@@ -155,11 +155,11 @@ class _Parts:
         return (1.0 - target.confidence) / target.refits
 
     def _router(self, target: Target, delta: float) -> Router | None:
-        embedder = self._field.embedder
+        reader = self._field.reader
         rows = (self._learned.fit, self._learned.certify, self._test)
-        if embedder is None or not all(request.question for some in rows for request in some.requests):
+        if reader is None or not all(request.question for some in rows for request in some.requests):
             return None
-        return certified_router(self._learned.fit, self._learned.certify, self._tier, target, delta, embedder)
+        return certified_router(self._learned.fit, self._learned.certify, self._tier, target, delta, reader)
 
     def _routed(self, name: str, accepts: Any) -> Column:
         return routed(name, accepts, self._cheap, self._measured.frontier)
@@ -224,13 +224,12 @@ def first(one: Column, other: Column, name: str) -> Column:
     import numpy as np
 
     serves = one.cheap == 1.0
-    both = {field: np.where(serves, getattr(one, field), getattr(other, field)) for field in _SUMMED}
-    cpu = None if one.cpu is None or other.cpu is None else np.where(serves, one.cpu, other.cpu)
+    both = {field: picked(serves, getattr(one, field), getattr(other, field)) for field in _SUMMED}
     aside = None if other.aside is None and one.aside is None else np.where(serves, _aside(one), _aside(other))
-    return Column(name=name, cpu=cpu, aside=aside, **both)
+    return Column(name=name, aside=aside, **both)
 
 
-_SUMMED = ("quality", "cost", "latency", "cheap", "asked")
+_SUMMED = ("quality", "cost", "latency", "cheap", "asked", "cpu")
 
 
 def _aside(column: Column) -> Any:

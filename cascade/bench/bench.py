@@ -45,11 +45,14 @@ def bench(
     policy: Policy,
     *,
     embedder: Embedder | None = None,
+    reader: Embedder | None = None,
     asked: Asked | None = None,
     told: Progress = lambda _: None,
 ) -> Bench:
     """Measure on the rows of split ``test`` what is calibrated on the others.
 
+    ``embedder`` is the policy's, where something in it needs vectors; ``reader`` is what routers read questions
+    with, which are left out without one.
     Nothing certified is a result: the cascade then sends everything to the frontier and does not pay.
     ``ConfigError`` where the rows cannot carry a calibration, or no row has all that a comparison needs.
     """
@@ -60,7 +63,15 @@ def bench(
     known = judge_cost(rows)
     prices = Prices(judge=asked.judge_cost if asked.judge_cost is not None else known, requests=asked.requests)
     told("fitting what it is compared with")
-    field = field_of(learned, policy, embedder, prices, dict(asked.recorded))
+    bare = Field(
+        policy=policy,
+        lock=learned.lock,
+        embedder=embedder,
+        reader=reader,
+        recorded=dict(asked.recorded),
+        prices=prices,
+    )
+    field = field_of(learned, bare)
     measured = field.measured(learned.test)
     labels = label_cost(seen, prices.judge)
     path = choices(learned, policy)

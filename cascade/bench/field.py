@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from cascade.bench.rivals import Rival, rivals
 from cascade.columns import Column, always, flowed, gated, lots, oracle, routed
 from cascade.compare import Table, comparable, others
-from cascade.embedding import Embedder
 from cascade.errors import ConfigError
 from cascade.learning.account import rules_under
 from cascade.learning.calibrate import Learned
@@ -72,13 +71,15 @@ class Measured(Record, frozen=True, kw_only=True):
 
 
 class Field(Record, frozen=True, kw_only=True):
-    """What takes part. ``recorded`` maps a name to the ids of rows whose cheap answer some other system
+    """What takes part. ``embedder`` is the one that serves, ``reader`` one that routers read questions with;
+    both may be None. ``recorded`` maps a name to the ids of rows whose cheap answer some other system
     accepted, as it was recorded; ids that it says nothing of count as not accepted.
     """
 
     policy: Policy
     lock: Lock
     embedder: Any
+    reader: Any = None
     rivals: list[Rival] = []
     recorded: dict[str, frozenset[str]] = {}
     prices: Prices = Prices()
@@ -128,18 +129,16 @@ class Field(Record, frozen=True, kw_only=True):
         return made(rival.name, accepts, cheap, frontier)
 
 
-def field_of(
-    learned: Learned, policy: Policy, embedder: Embedder | None, prices: Prices, recorded: dict[str, frozenset[str]]
-) -> Field:
-    """The field under a calibration's lock, its rivals fitted on the rows that the calibration was made of.
+def field_of(learned: Learned, bare: Field) -> Field:
+    """The field with its rivals, fitted on the rows that the calibration was made of.
 
     ``ConfigError`` where no cheap tier is left to compare with.
     """
+    policy = bare.policy
     if not any(source.name != CACHE for source in policy.sources):
         raise ConfigError(f"policy {policy.name!r} has one tier: there is nothing to compare the frontier with")
-    alone = Field(policy=policy, lock=learned.lock, embedder=embedder, prices=prices, recorded=recorded)
-    sent = 1.0 - float(alone.measured(learned.test).cascade.cheap.mean())
-    return replace(alone, rivals=rivals(together(learned.fit, learned.certify), policy, embedder, sent))
+    sent = 1.0 - float(bare.measured(learned.test).cascade.cheap.mean())
+    return replace(bare, rivals=rivals(together(learned.fit, learned.certify), policy, bare.reader, sent))
 
 
 def together(one: Rows, other: Rows) -> Rows:
