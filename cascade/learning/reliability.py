@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from cascade.confidence import Scorer
 from cascade.evidence import Bin, Reliability
 from cascade.intervals import proportion
-from cascade.learning.features import auroc
 from cascade.learning.fit import right_of
 from cascade.learning.rows import Rows
+from cascade.metrics import auroc, calibration_error_if_perfect, equal_mass_bins, expected_calibration_error
 from cascade.policy import Policy
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-BINS = 10
 LEAST = 20
-DRAWS = 200
 
 
 def reliability(rows: Rows, scorers: list[Scorer], policy: Policy) -> list[Reliability]:
@@ -46,33 +44,15 @@ def reliability(rows: Rows, scorers: list[Scorer], policy: Policy) -> list[Relia
 
 
 def _diagram(tier: str, p: Floats, right: NDArray[np.bool_], calibrators: dict[str, str]) -> Reliability:
-    """Bins of equal size: bins of equal width leave some with a handful of rows and a wide interval."""
-    import numpy as np
-
-    order = np.argsort(p, kind="stable")
-    groups = [group for group in np.array_split(order, min(BINS, len(p) // 5)) if len(group)]
+    bins = equal_mass_bins(p)
     return Reliability(
         tier=tier,
         bins=[
-            Bin(confidence=float(p[g].mean()), right=proportion(int(right[g].sum()), len(g)), rows=len(g))
-            for g in groups
+            Bin(confidence=float(p[b].mean()), right=proportion(int(right[b].sum()), len(b)), rows=len(b)) for b in bins
         ],
         brier=float(((p - right) ** 2).mean()),
-        ece=_ece(p, right, groups),
-        ece_if_perfect=_ece_if_perfect(p, groups),
+        ece=expected_calibration_error(p, right, bins),
+        ece_if_perfect=calibration_error_if_perfect(p, bins),
         auroc=auroc(p, right),
         calibrators=calibrators,
     )
-
-
-def _ece(p: Floats, right: NDArray[np.bool_], groups: list[NDArray[np.int64]]) -> float:
-    """Expected calibration error: mean over rows of |mean confidence - share right| of their bin."""
-    return float(sum(abs(p[g].mean() - right[g].mean()) * len(g) for g in groups) / len(p))
-
-
-def _ece_if_perfect(p: Floats, groups: list[NDArray[np.int64]]) -> float:
-    """What the same figure is on average when every confidence is exactly right: its bias, simulated."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    return float(np.mean([_ece(p, random.random(len(p)) < p, groups) for _ in range(DRAWS)]))
