@@ -203,7 +203,7 @@ def calibration_error_if_perfect(probability: Floats, bins: list[Places]) -> flo
 
 def discrimination(score: Floats, probability: Floats, right: Bools, boot: Bootstrap) -> Discrimination:
     """All of it for at least one row; a resample with answers of one kind only says nothing of the AUROC."""
-    loss: Floats = 1.0 - right
+    loss = (~right).astype(float)
     up, down, best = _Ranking(score), _Ranking(-score), _Ranking(loss)
     bins = equal_mass_bins(probability)
     told = auroc(score, right) is not None
