@@ -15,7 +15,7 @@ FLOORS = """
     lexicon matching pairing
     tables
     policy policyfile asks signals neighbours confidence lock promise history difference gates checks prices intents
-    fresh exact paired betting economics intervals metrics evidence simulate
+    fresh exact paired betting economics intervals metrics variance evidence simulate
     decide ladder run paid sameness sensing flow replay columns compare ledger intake cache transports judging learning
     watch recheck promotion heeding bench
     embedders
