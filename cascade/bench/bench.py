@@ -9,6 +9,7 @@ from cascade.bench.confidences import curve, discriminated
 from cascade.bench.document import Bench, Entrant, Flattered, SliceTable
 from cascade.bench.field import CASCADE, FRONTIER, LOTS, ORACLE, Field, Measured, Prices, field_of, together
 from cascade.bench.money import flattering, judge_cost, label_cost, verdict, waterfall
+from cascade.bench.noise import noise
 from cascade.compare import Table
 from cascade.embedding import Embedder
 from cascade.evidence import Choice, LeftOut
@@ -98,6 +99,7 @@ def bench(
         reliability=reliability(learned.test, learned.lock.scorers, policy),
         curve=curve(path, measured),
         flattered=_flattered(measured, path, policy),
+        noise=noise(measured, policy),
         notes=_notes(learned, prices),
     )
 

@@ -130,16 +130,17 @@ class Curve(Record, frozen=True, kw_only=True):
 class Noise(Record, frozen=True, kw_only=True):
     """Where the uncertainty of the quality difference comes from; None where the rows cannot say.
 
-    Shares of the variance of the mean difference: which questions were asked, which answer was drawn at this
-    temperature, what the judge said. ``redrawing`` is by how much the difference would move (95 %) from
-    drawing again alone, and ``sentence`` says when the difference is smaller than that.
+    ``question``, ``draw`` and ``judge`` are shares of the variance of the mean difference, from ``questions``
+    served cheap and drawn or judged more than once: which questions were asked, which answer was drawn, what
+    the judge said. ``redrawing`` is by how much the difference would move (95 %) from drawing again alone,
+    and ``sentence`` says when the difference is smaller than that.
     """
 
     questions: int
-    question: float | None
-    draw: float | None
-    judge: float | None
-    redrawing: float | None
+    question: float | None = None
+    draw: float | None = None
+    judge: float | None = None
+    redrawing: float | None = None
     sentence: str
 
 

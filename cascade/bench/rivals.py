@@ -12,9 +12,9 @@ from math import log, sqrt
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cascade.embedding import Embedder
-from cascade.learning.features import auroc
 from cascade.learning.path import Counts, count, quantiles
 from cascade.learning.rows import Rows
+from cascade.metrics import auroc
 from cascade.policy import Policy, Target
 from cascade.signals import DIRECTIONS
 from cascade.types import CACHE, RIGHT, Record
