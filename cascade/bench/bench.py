@@ -12,6 +12,7 @@ from cascade.bench.money import flattering, judge_cost, label_cost, verdict, wat
 from cascade.bench.noise import noise
 from cascade.compare import Table
 from cascade.embedding import Embedder
+from cascade.errors import ConfigError
 from cascade.evidence import Choice, LeftOut
 from cascade.learning.account import choices, covered
 from cascade.learning.calibrate import Learned, learn
@@ -58,6 +59,8 @@ def bench(
     ``ConfigError`` where the rows cannot carry a calibration, or no row has all that a comparison needs.
     """
     rows, asked = list(outcomes), asked or Asked()
+    if len(policy.tiers) < 2:
+        raise ConfigError(f"policy {policy.name!r} has one tier: there is nothing to compare the frontier with")
     told("calibrating")
     learned = learn(rows, policy, judge=asked.judge, embedder=embedder, allow_conflict=asked.allow_conflict)
     seen = together(learned.fit, learned.certify)

@@ -15,14 +15,13 @@ from msgspec.structs import replace
 from cascade.bench.rivals import Rival, rivals
 from cascade.columns import Column, always, flowed, gated, lots, oracle, routed
 from cascade.compare import Table, comparable, others
-from cascade.errors import ConfigError
 from cascade.learning.account import rules_under
 from cascade.learning.calibrate import Learned
 from cascade.learning.rows import Rows, read_rows
 from cascade.lock import Lock
 from cascade.policy import Policy
 from cascade.replay import Replayed, replay
-from cascade.types import CACHE, Outcome, Record
+from cascade.types import Outcome, Record
 
 FRONTIER = "always-frontier"
 CASCADE = "cascade"
@@ -130,13 +129,8 @@ class Field(Record, frozen=True, kw_only=True):
 
 
 def field_of(learned: Learned, bare: Field) -> Field:
-    """The field with its rivals, fitted on the rows that the calibration was made of.
-
-    ``ConfigError`` where no cheap tier is left to compare with.
-    """
+    """The field with its rivals, fitted on the rows that the calibration was made of."""
     policy = bare.policy
-    if not any(source.name != CACHE for source in policy.sources):
-        raise ConfigError(f"policy {policy.name!r} has one tier: there is nothing to compare the frontier with")
     sent = 1.0 - float(bare.measured(learned.test).cascade.cheap.mean())
     return replace(bare, rivals=rivals(together(learned.fit, learned.certify), policy, bare.reader, sent))
 
