@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from cascade.bench.bench import Asked, bench
 from cascade.bench.beside import read_decisions
-from cascade.bench.document import Ablated, Bench, SliceTable
+from cascade.bench.document import Bench, SliceTable
 from cascade.compare import Strategy
 from cascade.embedding import WordLlamaEmbedder
 from cascade.engine import embedder_of
@@ -80,7 +80,7 @@ def markdown(found: Bench) -> str:
             f"{found.statement}",
             "",
             *_strategies(found),
-            *_ablation(found.ablation),
+            *_ablation(found),
             *_money(found),
             *_slices(found.slices),
             *_quality(found),
@@ -121,22 +121,23 @@ def _figures(one: Strategy) -> str:
     )
 
 
-def _ablation(lines: list[Ablated]) -> list[str]:
+def _ablation(found: Bench) -> list[str]:
     head = [
         "## Which part saves what",
         "",
         "Each variant is calibrated by itself on the same rows and measured on the same held-out ones.",
         "",
-        "| variant | promise | USD a 1,000 | saved % | points | escalated % | p95 s |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| variant | promise | USD a 1,000 | saved % | less the cascade's | points | escalated % | p95 s |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     rows_ = [
         f"| {one.name} | {'yes' if one.certified else 'no'} | {_plain(one.strategy.cost, 1e3, 3)} | "
-        f"{_cell(one.strategy.saving)} | {_cell(one.strategy.quality_delta)} | {_cell(one.strategy.escalation_rate)} | "
-        f"{_cell(one.strategy.latency_p95, 1, 2)} |"
-        for one in lines
+        f"{_cell(one.strategy.saving)} | {_cell(one.saving_gain)} | {_cell(one.strategy.quality_delta)} | "
+        f"{_cell(one.strategy.escalation_rate)} | {_cell(one.strategy.latency_p95, 1, 2)} |"
+        for one in found.ablation
     ]
-    return [*head, *rows_, "", *(f"- {one.name}: {one.what}." for one in lines), ""]
+    what = [f"- {one.name}: {one.what}." for one in found.ablation]
+    return [*head, *rows_, "", *found.claims, "", *what, ""]
 
 
 def _money(found: Bench) -> list[str]:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cascade.bench.ablation import cache_alone, first, halves, without
 from cascade.bench.bench import Asked, at, bench
 from cascade.bench.beside import read_decisions
 from cascade.bench.document import Bench
 from cascade.bench.field import Field, Measured, Prices, field_of, together
 from cascade.bench.money import pays
 from cascade.bench.noise import noise
+from cascade.bench.variants import cache_alone, first, halves, without
 from cascade.columns import gated
 from cascade.compare import Strategy
 from cascade.errors import ConfigError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from cascade.bench.ablation import ablation
+from cascade.bench.ablation import ablation, claims
 from cascade.bench.confidences import curve, discriminated
 from cascade.bench.document import Bench, Entrant, Flattered, SliceTable
 from cascade.bench.field import CASCADE, FRONTIER, LOTS, ORACLE, Field, Measured, Prices, field_of, together
@@ -82,6 +82,7 @@ def bench(
     first = policy.tiers[0].name
     drafts = measured.cheap.quality
     escalated = measured.cascade.asked & (measured.cascade.cheap == 0.0)
+    variants = ablation(field, learned, rows, measured, told) if asked.ablation else []
     return Bench(
         policy=policy.name,
         target=f"max_{policy.target.kind} {policy.target.level:g} with confidence {policy.target.confidence:g}",
@@ -95,7 +96,8 @@ def bench(
         strategies=[measured.table.strategy(column) for column in measured.columns.values()],
         entrants=entrants(field, learned, first),
         slices=_slices(measured, learned),
-        ablation=ablation(field, learned, rows, measured, told) if asked.ablation else [],
+        ablation=variants,
+        claims=claims(variants),
         waterfall=waterfall(measured, field, labels),
         escalations=escalations(drafts, measured.frontier.quality, escalated),
         confidence=discriminated(field, seen, learned.test),

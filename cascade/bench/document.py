@@ -38,13 +38,14 @@ class Ablated(Record, frozen=True, kw_only=True):
     """One variant with parts taken out, calibrated by itself on the same rows.
 
     ``certified`` says whether its own calibration found a promise; without one it sends everything to the
-    frontier, unless ``what`` says otherwise.
+    frontier, unless ``what`` says otherwise. ``saving_gain`` is its saving less the cascade's, a paired interval.
     """
 
     name: str
     what: str
     certified: bool
     strategy: Strategy
+    saving_gain: Figure
 
 
 class Waterfall(Record, frozen=True, kw_only=True):
@@ -212,7 +213,8 @@ class Scenario(Record, frozen=True, kw_only=True):
 class Bench(Record, frozen=True, kw_only=True):
     """A whole benchmark. ``strategies`` begins with always-frontier; the certified cascade is named ``cascade``.
 
-    ``rows`` counts rows by split, ``measured`` how many of the held-out ones every figure is of.
+    ``claims`` are what is said of such systems, held against the ablation. ``rows`` counts rows by split,
+    ``measured`` how many of the held-out ones every figure is of.
     """
 
     policy: str
@@ -228,6 +230,7 @@ class Bench(Record, frozen=True, kw_only=True):
     entrants: list[Entrant]
     slices: list[SliceTable]
     ablation: list[Ablated]
+    claims: list[str]
     waterfall: Waterfall
     escalations: Escalations
     confidence: list[Discriminated]
