@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import apart
+from benchmarks.peers import apart, ours
 from benchmarks.peers.cases import Case, own_cases, shared_cases
 from benchmarks.peers.measured import Word, line
 from benchmarks.peers.recorded import GIVEN, Kept, asked, keep, kept
@@ -15,23 +15,25 @@ from benchmarks.speed.report import machine
 
 METHOD = """
 Each peer runs itself, from PyPI, in an environment of its own, on recorded questions and answers; nothing of it is
-rebuilt. cascadeflow's confidence is its `ProductionConfidenceEstimator`'s, given the question, the answer and, where they
-are recorded, finish reason, temperature and log-probabilities. Three rules say what it would serve: a confidence of .5;
-its default threshold for the question's complexity (`QualityConfig.for_cascade`, `ComplexityDetector`); and its whole
-`CascadeAgent`, which checks more than the confidence and sends some questions to the larger model unasked. uqlm's
-white-box scorers name no threshold. The own signal is named beforehand, the same for all rows of a source. This
-project's recording counts its test split, and rewordings of a question as one in the intervals (95 %: Wilson for shares,
-bootstrap for AUROC and its difference to the own signal's).
+rebuilt. cascadeflow's confidence is its `ProductionConfidenceEstimator`'s, given the question, the answer and, where
+they are recorded, finish reason, temperature and log-probabilities. Three rules say what it would serve: a confidence
+of .5; its default threshold for the question's complexity (`QualityConfig.for_cascade`, `ComplexityDetector`); and its
+whole `CascadeAgent`, which checks more than the confidence and sends some questions to the larger model unasked. uqlm's
+white-box scorers name no threshold. Of this project stands the demo policy's calibrated confidence, learned on the
+other splits, with slices; what certified thresholds serve is told elsewhere. The own signal is named beforehand, the
+same for all rows of a source. This project's recording counts its test split, and rewordings of a question as one in
+the intervals (95 %: Wilson for shares, bootstrap for AUROC and its difference to the own signal's).
 
 Left out: ZeroEval answers that the collector cut at 1,200 characters (the long ones, likelier wrong); AlpacaEval, whose
-texts are all cut at 1,500; MMLU-Pro, of which only the letter is kept; the log-probabilities of the shared data, of which
+texts are cut at 1,500; MMLU-Pro, of which only the letter is kept; the log-probabilities of the shared data, of which
 only summaries are kept.
 """
 NOT_RUN = {
-    "routellm": "its four routers read the question alone and need weights or OpenAI embeddings that PyPI does not have; "
-    "their published figures are in routers.md",
+    "routellm": "its four routers read the question alone and need weights or OpenAI embeddings that PyPI does not "
+    "have; their published figures are in routers.md",
     "uqlm's other scorers": "entailment, sampling and judges need models' weights, or further calls to the model",
-    "firstpass": "a proxy in Rust before live models; its PyPI package is a client and scores nothing that was recorded",
+    "firstpass": "a proxy in Rust before live models, which PyPI only wraps: it gates by further samples, judges and "
+    "commands, and scores no recorded answer",
 }
 RULES = ("half", "complexity", "agent")
 
@@ -53,6 +55,8 @@ def own_lines(cases: Sequence[Case], lines: Sequence[Kept]) -> list[dict[str, An
         for given in GIVEN:
             said = [words[case.model, given, row.id] for row in rows]
             found.append(line(case, said[0].peer, given, rows, [one.word for one in said]))
+        mine = ours.confidences(case.model)
+        found.append(line(case, ours.NAME, "logprobs", rows, [Word(mine[row.id]) for row in rows]))
     return found
 
 
