@@ -44,6 +44,13 @@ class Line(msgspec.Struct, frozen=True):
         """This model's answer; None where there is none."""
         return msgspec.json.decode(self.models[model], type=Answered) if model in self.models else None
 
+    def surely(self, model: str) -> Answered:
+        """This model's answer with its price; ``ConfigError`` where either is missing, for nothing is guessed."""
+        found = self.of(model)
+        if found is None or found.cost is None:
+            raise ConfigError(f"{self.id}: {model} has no answer with a cost; every question needs both models")
+        return found
+
 
 class Row(NamedTuple):
     """An answer. ``own`` is the model's own signal, higher for surer; ``unit`` names what rewordings share."""

@@ -1,8 +1,8 @@
-"""RouteLLM's GSM8K answers as rows of a cascade, and what its own scores rank: every row by a fit that has not seen it.
+"""RouteLLM's GSM8K answers as rows of a cascade, and what its scores rank: each row by a fit that has not seen it.
 
-The answers have texts and no log-probabilities. Beside the text signals stands a family that a user would write for such
-answers: Mixtral notes its sums as ``<<3*4=12>>`` and ends with ``#### 12``, so whether it came to an end and whether its
-noted sums come out can be seen without another call.
+The answers have texts and no log-probabilities. Beside the text signals stands a family that a user would write for
+such answers: Mixtral notes its sums as ``<<3*4=12>>`` and ends with ``#### 12``, so whether it came to an end and
+whether its noted sums come out can be seen without another call.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from benchmarks.pairs.fits import Kinds
 from benchmarks.pairs.pairs import Pair, Source
+from benchmarks.pairs.splits import KINDS
 from benchmarks.peers.cases import MIXTRAL, Answered, Line
 from benchmarks.peers.curves import Answers
 from cascade.learning.rows import Rows, read_rows
@@ -70,7 +71,7 @@ def _value(node: ast.expr) -> float:
 
 def outcome(line: Line) -> Outcome:
     """A line as an outcome of the two tiers, the weak answer's signals measured from question and text."""
-    weak, strong = (line.of(name) or Answered(correct=0.0) for name in (MIXTRAL, GPT4))
+    weak, strong = (line.surely(name) for name in (MIXTRAL, GPT4))
     asked = Outcome(id=line.id, slice="gsm8k", query=line.query, propensity=1.0)
     draft = Draft(tier=WEAK, model=WEAK, text=weak.answer or "")
     signals = extend(measure(request_of(asked), draft, {"text"}), "worked", worked(draft.text))
@@ -94,16 +95,19 @@ def answers_of(rows: Rows) -> Answers:
     return Answers(rows.quality[0], rows.quality[1], rows.cost[0], rows.cost[1])
 
 
-def needs(pair: Pair, rows: Rows, seed: int, kind: str) -> Any:
-    """How much each row needs the strong model (n,): less its score by the folds that it is not in.
+def needs(pair: Pair, rows: Rows, seed: int) -> dict[str, Any]:
+    """How much each row needs the strong model (n,), by each kind of score: less its score by the folds it is not in.
 
-    Folds that are too poor for this kind of score are scored by how likely the weak answer is right.
+    Folds that are too poor for a kind are scored by how likely the weak answer is right.
     """
     fold = np.random.default_rng([7, seed]).permutation(len(rows)) % FOLDS
-    found = np.empty(len(rows))
+    found = {kind: np.empty(len(rows)) for kind in KINDS}
     for one in range(FOLDS):
-        unseen = np.flatnonzero(fold == one)
-        kinds = Kinds(pair, rows.take(np.flatnonzero(fold != one).tolist()), len(unseen))
-        taken = kind if kind in kinds.fitted else "right"
-        found[unseen] = -kinds.score(taken, rows.take(unseen.tolist())).scores
+        places = np.flatnonzero(fold == one)
+        kinds, unseen = (
+            Kinds(pair, rows.take(np.flatnonzero(fold != one).tolist()), len(places)),
+            rows.take(places.tolist()),
+        )
+        for kind in KINDS:
+            found[kind][places] = -kinds.score(kind if kind in kinds.fitted else "right", unseen).scores
     return found

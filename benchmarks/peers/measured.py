@@ -56,7 +56,7 @@ def rules(words: Sequence[Word], right: Any) -> dict[str, dict[str, Any]]:
         "complexity": lambda word: word.threshold is not None and word.confidence >= word.threshold,
         "agent": lambda word: bool(word.accepted),
     }
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for kind, takes in kinds.items():
         taken = np.array([takes(word) for word in words])
         found[kind] = {

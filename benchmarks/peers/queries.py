@@ -1,7 +1,7 @@
 """A router of ours that sees the question alone: what it ranks on rows that its fit has not seen.
 
-Logistic regressions on the embedding that policies use (WordLlama), one for each model being right; a question needs the
-strong one by the difference of the two probabilities.
+Logistic regressions on the embedding that policies use (WordLlama), one for each model being right; a question needs
+the strong one by the difference of the two probabilities.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.cases import MIXTRAL, Answered, Line
+from benchmarks.peers.cases import MIXTRAL, Line
 from benchmarks.peers.curves import Answers
 from benchmarks.peers.gsm8k import FOLDS, GPT4
 
@@ -29,9 +29,9 @@ def embedded(lines: list[Line]) -> Any:
 
 def answers_of(lines: list[Line]) -> Answers:
     """Right or wrong and dollars of both models."""
-    found = [[line.of(model) or Answered(correct=0.0) for line in lines] for model in (MIXTRAL, GPT4)]
+    found = [[line.surely(model) for line in lines] for model in (MIXTRAL, GPT4)]
     quality = np.array([[one.correct for one in row] for row in found])
-    cost = np.array([[one.cost if one.cost is not None else np.nan for one in row] for row in found])
+    cost = np.array([[one.cost for one in row] for row in found], dtype=float)
     return Answers(quality[0], quality[1], cost[0], cost[1])
 
 

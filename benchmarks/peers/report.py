@@ -25,8 +25,8 @@ same for all rows of a source. This project's recording counts its test split, a
 the intervals (95 %: Wilson for shares, bootstrap for AUROC and its difference to the own signal's).
 
 Left out: ZeroEval answers that the collector cut at 1,200 characters (the long ones, likelier wrong); AlpacaEval, whose
-texts are cut at 1,500; MMLU-Pro, of which only the letter is kept; the log-probabilities of the shared data, of which
-only summaries are kept.
+verdict is a preference, whose texts are cut at 1,500 and whose licence asks for more care; MMLU-Pro, of which only the
+letter is kept; the log-probabilities of the shared data, of which only summaries are kept.
 """
 NOT_RUN = {
     "routellm": "its four routers read the question alone and need weights or OpenAI embeddings that PyPI does not "

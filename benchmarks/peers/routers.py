@@ -38,7 +38,10 @@ def measure(folder: Path, repetitions: int, splits: int, say: Callable[[str], No
     maths, choices = ([line for line in clean if line.task == task] for task in ("gsm8k", "mmlu"))
     found, promises = _maths(maths, repetitions, splits)
     say(f"GSM8K: {len(maths):,} questions, {time.monotonic() - began:.0f} s")
-    made = [_bench("GSM8K", maths, published.GSM8K, found), _bench("MMLU", choices, published.MMLU, _choices(choices))]
+    made = [
+        _bench("GSM8K", maths, published.GSM8K, found),
+        _bench("MMLU", choices, published.MMLU, _choices(choices, min(repetitions, 2))),
+    ]
     return {
         "command": "python -m benchmarks routers DIR",
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -57,38 +60,43 @@ def _maths(lines: list[Line], repetitions: int, splits: int) -> tuple[list[dict[
     answers, vectors = queries.answers_of(lines), queries.embedded(lines)
     for pair in gsm8k.PAIRS:
         rows = gsm8k.rows_of(lines, pair)
+        folded = [gsm8k.needs(pair, rows, seed) for seed in range(repetitions)]
         for kind in KINDS:
-            needs = [gsm8k.needs(pair, rows, seed, kind) for seed in range(repetitions)]
             name = f"our cascade, {'+'.join(pair.signals)}, score of {kind}"
-            found.append(ours(name, needs, gsm8k.answers_of(rows), cascade=True))
+            found.append(ours(name, [one[kind] for one in folded], gsm8k.answers_of(rows), cascade=True))
         promises += certified(pair, rows, splits)
     needs = [queries.needs(vectors, answers, seed) for seed in range(repetitions)]
     found.append(ours("our query router", needs, answers, cascade=False))
     return found, promises
 
 
-def _choices(lines: list[Line]) -> list[dict[str, Any]]:
+def _choices(lines: list[Line], repetitions: int) -> list[dict[str, Any]]:
     answers, vectors = queries.answers_of(lines), queries.embedded(lines)
-    few = [queries.needs(vectors, answers, seed, SAMPLES) for seed in range(2)]
+    few = [queries.needs(vectors, answers, seed, SAMPLES) for seed in range(repetitions)]
     return [
-        ours("our query router", few, answers, cascade=False, learned=f"{SAMPLES:,} of {OTHERS}"),
+        ours(f"our query router, {SAMPLES:,} labels", few, answers, cascade=False),
         ours("our query router", [queries.needs(vectors, answers, 0)], answers, cascade=False),
     ]
 
 
-def ours(name: str, needs: Needs, answers: Answers, *, cascade: bool, learned: str = OTHERS) -> dict[str, Any]:
+def ours(name: str, needs: Needs, answers: Answers, *, cascade: bool) -> dict[str, Any]:
     """A line of the table: means over the repetitions, intervals over the questions."""
     even = np.ones(len(answers.weak))
     drawn = Bootstrap([str(i) for i in range(len(even))], resamples=RESAMPLES)
+    found: dict[int, Any] = {}
 
-    def column(weights: Any, place: int) -> Any:
-        found = [np.mean([_points(one, answers, w, cascade)[place] for one in needs]) for w in np.atleast_2d(weights)]
-        return np.array(found) if weights.ndim > 1 else found[0]
+    def points(weights: Any) -> Any:
+        """All points for every row of weights, found once for all figures."""
+        if weights.ndim not in found:
+            each = [[_points(one, answers, w, cascade) for one in needs] for w in np.atleast_2d(weights)]
+            found[weights.ndim] = np.mean(each, axis=1).T
+        return found[weights.ndim]
 
-    figures = {
-        what: _plain(drawn.figure(lambda w, place=place: column(w, place), even)) for place, what in enumerate(POINTS)
-    }
-    return {"name": name, "sees": "question and answer" if cascade else "question", "learned_from": learned, **figures}
+    def figure(place: int) -> dict[str, Any]:
+        return _plain(drawn.figure(lambda w: points(w)[place] if w.ndim > 1 else points(w)[place, 0], even))
+
+    figures = {what: figure(place) for place, what in enumerate(POINTS)}
+    return {"name": name, "sees": "question and answer" if cascade else "question", "learned_from": OTHERS, **figures}
 
 
 def _points(needs: Any, answers: Answers, weights: Any, cascade: bool) -> list[float]:
@@ -110,7 +118,7 @@ def _bench(
         "strong_dollars": float(answers.strong_cost.mean()),
     }
     knows = answers.strong - answers.weak
-    oracle = ours("oracle", [knows], answers, cascade=False, learned="") | {"sees": "both outcomes"}
+    oracle = ours("oracle", [knows], answers, cascade=False) | {"sees": "both outcomes", "learned_from": ""}
     return {
         "name": name,
         "questions": len(lines),
