@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from benchmarks.peers import apart, cases, gsm8k, page, published, report, routers
 from benchmarks.peers.cases import Row, Source, lines_of
 from benchmarks.peers.curves import Answers, apgr, cpt, curve
-from benchmarks.peers.measured import Word, area, rules
+from benchmarks.peers.measured import Word, area, ece, rules
 from benchmarks.peers.recorded import GIVEN, Kept, keep, kept, read
 from benchmarks.speed.rounds import CASCADEFLOW
 from cascade.errors import ConfigError
@@ -230,3 +230,9 @@ def test_a_question_without_both_answers_is_an_error_and_a_cut_text_is_left_out(
     assert [row.id for row in cases._rows(source, cases.MIXTRAL, lines)] == ["gsm8k-1"]
     with pytest.raises(ConfigError, match="gsm8k-2"):
         lines[1].surely(gsm8k.GPT4)
+
+
+def test_calibration_error_by_hand() -> None:
+    """Ten bins of one row each: nine are off by 0.1, one by 0.9."""
+    confidence = np.full(10, 0.9)
+    assert ece(confidence, np.array([True] * 9 + [False])) == pytest.approx((9 * 0.1 + 0.9) / 10)

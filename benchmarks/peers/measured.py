@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.peers.cases import Case, Row
 from cascade.intervals import Bootstrap, Figure, proportion
-from cascade.learning.reliability import BINS, _ece
 
+BINS = 10
 HALF = 0.5
 """The confidence from which on a peer's answer is taken where nothing else is said."""
 
@@ -80,9 +80,9 @@ def area(values: Any, right: Any, weights: Any) -> Any:
 
 
 def ece(confidence: Any, right: Any) -> float:
-    """Expected calibration error over bins of equal size, as calibration reports it."""
-    order = np.argsort(confidence, kind="stable")
-    return _ece(confidence, right, np.array_split(order, BINS))
+    """Expected calibration error: mean over rows of |mean confidence - share right| of their bin of equal size."""
+    bins = np.array_split(np.argsort(confidence, kind="stable"), BINS)
+    return float(sum(abs(confidence[b].mean() - right[b].mean()) * len(b) for b in bins if len(b)) / len(right))
 
 
 def _plain(figure: Figure) -> dict[str, Any]:
