@@ -15,6 +15,7 @@ import msgspec
 
 from benchmarks.cache.commands import declare
 from benchmarks.cache.replayed import declare as declare_replayed
+from benchmarks.peers.commands import declare as declare_peers
 
 
 def say(line: str) -> None:
@@ -143,6 +144,7 @@ def main() -> None:
     asked.add_argument("--json", action="store_true", help="print fitting.json instead of the table")
     asked.set_defaults(run=fitting)
     of_the_cache(commands)
+    declare_peers(commands, say)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
