@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from benchmarks.peers import recorded
 from cascade.bench.bench import Asked, bench
-from cascade.bench.beside import read_decisions
 from cascade.bench.document import Bench, SliceTable
 from cascade.compare import Strategy
 from cascade.embedding import WordLlamaEmbedder
@@ -39,9 +39,18 @@ def measure(say: Callable[[str], None]) -> Bench:
     asked = Asked(
         judge="gold answers, matched by rule",
         judge_cost=0.0,
-        recorded=read_decisions(RECORDINGS / "peers.jsonl.gz", policy.tiers[0].name),
+        recorded=peers(policy.tiers[0].name),
     )
     return bench(rows(), policy, embedder=embedder_of(policy), reader=WordLlamaEmbedder(), asked=asked, told=say)
+
+
+def peers(tier: str) -> dict[str, frozenset[str]]:
+    """What peers decided about this tier's answers, given all that was recorded of them."""
+    found: dict[str, set[str]] = {}
+    for line in recorded.read():
+        if line.tier == tier and line.given == "logprobs":
+            found.setdefault(line.peer, set()).update([line.id] if line.accepted else [])
+    return {name: frozenset(ids) for name, ids in found.items()}
 
 
 def rows() -> list[Outcome]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from msgspec.structs import replace
+
 from cascade.bench.ablation import ablation, claims
 from cascade.bench.confidences import curve, discriminated
 from cascade.bench.document import Bench, Entrant, Flattered, SliceTable
@@ -17,6 +19,7 @@ from cascade.evidence import Choice, LeftOut
 from cascade.learning.account import choices, covered
 from cascade.learning.calibrate import Learned, learn
 from cascade.learning.reliability import reliability
+from cascade.learning.rows import Rows
 from cascade.metrics import escalations
 from cascade.policy import Policy
 from cascade.promise import verdict as promised
@@ -77,12 +80,16 @@ def bench(
     )
     field = field_of(learned, bare)
     measured = field.measured(learned.test)
-    labels = label_cost(seen, prices.judge)
-    path = choices(learned, policy)
-    first = policy.tiers[0].name
-    drafts = measured.cheap.quality
-    escalated = measured.cascade.asked & (measured.cascade.cheap == 0.0)
     variants = ablation(field, learned, rows, measured, told) if asked.ablation else []
+    found = _document(field, learned, measured, seen)
+    return replace(found, ablation=variants, claims=claims(variants))
+
+
+def _document(field: Field, learned: Learned, measured: Measured, seen: Rows) -> Bench:
+    """All that needs no further calibration."""
+    policy, ours = field.policy, measured.cascade
+    labels = label_cost(seen, field.prices.judge)
+    path = choices(learned, policy)
     return Bench(
         policy=policy.name,
         target=f"max_{policy.target.kind} {policy.target.level:g} with confidence {policy.target.confidence:g}",
@@ -94,18 +101,16 @@ def bench(
         left_out=[*learned.left_out, *_left_out(measured)],
         verdict=verdict(measured, field, labels),
         strategies=[measured.table.strategy(column) for column in measured.columns.values()],
-        entrants=entrants(field, learned, first),
+        entrants=entrants(field, learned, policy.tiers[0].name),
         slices=_slices(measured, learned),
-        ablation=variants,
-        claims=claims(variants),
         waterfall=waterfall(measured, field, labels),
-        escalations=escalations(drafts, measured.frontier.quality, escalated),
+        escalations=escalations(measured.cheap.quality, measured.frontier.quality, ours.asked & (ours.cheap == 0.0)),
         confidence=discriminated(field, seen, learned.test),
         reliability=reliability(learned.test, learned.lock.scorers, policy),
         curve=curve(path, measured),
         flattered=_flattered(measured, path, policy),
         noise=noise(measured, policy),
-        notes=_notes(learned, prices),
+        notes=_notes(learned, field.prices),
     )
 
 

@@ -229,14 +229,14 @@ class Bench(Record, frozen=True, kw_only=True):
     strategies: list[Strategy]
     entrants: list[Entrant]
     slices: list[SliceTable]
-    ablation: list[Ablated]
-    claims: list[str]
     waterfall: Waterfall
     escalations: Escalations
     confidence: list[Discriminated]
     reliability: list[Reliability]
     curve: Curve | None
     flattered: list[Flattered]
+    ablation: list[Ablated] = []
+    claims: list[str] = []
     noise: Noise | None = None
     tails: Tails | None = None
     labels: list[object] = []
