@@ -162,7 +162,8 @@ class Concentration(Record, frozen=True, kw_only=True):
     """A part of the traffic in which served misses are more frequent than elsewhere.
 
     ``rule`` names it in words. ``misses`` of its ``rows`` are wrong answers served without the last tier
-    where that one is right. ``p`` is adjusted for all ``searched`` rules (see ``cascade.bench.tails``).
+    where that one is right (wherever they are wrong, for an error target), out of the served ones.
+    ``p`` is adjusted for all ``searched`` parts (see ``cascade.bench.tails``).
     """
 
     rule: str
@@ -175,11 +176,18 @@ class Concentration(Record, frozen=True, kw_only=True):
 
 
 class Tails(Record, frozen=True, kw_only=True):
-    """The search for where the misses are; ``sentence`` says what it found, or that it found nothing."""
+    """The search for where the misses are; ``sentence`` says what it found, or that it found nothing.
+
+    ``searched`` parts of ``served`` answers with ``misses`` among them; ``found`` has the strongest few, which
+    need not be significant. ``detectable`` is the rate of misses that would have been found in a rare part
+    (6 % of what is served) 8 times of 10: below it, finding nothing says nothing. None where no rate would.
+    """
 
     searched: int
+    served: int
     misses: int
     found: list[Concentration]
+    detectable: float | None = None
     sentence: str
 
 
