@@ -99,10 +99,7 @@ def lots(cheap: Column, frontier: Column, spent: float) -> Column:
 
     gap = float(frontier.cost.mean() - cheap.cost.mean())
     share = min(max((float(frontier.cost.mean()) - spent) / gap, 0.0), 1.0) if gap > 0 else 0.0
-    mixed = {
-        name: share * getattr(cheap, name) + (1 - share) * getattr(frontier, name)
-        for name in ("quality", "cost")
-    }
+    mixed = {name: share * getattr(cheap, name) + (1 - share) * getattr(frontier, name) for name in ("quality", "cost")}
     n = len(cheap.cost)
     drawn = np.random.default_rng(0).random(n) < share
     return Column(

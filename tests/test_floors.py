@@ -15,9 +15,9 @@ FLOORS = """
     lexicon matching pairing
     tables
     policy policyfile asks signals neighbours confidence lock promise history difference gates checks prices intents
-    fresh exact paired betting economics intervals evidence simulate
-    decide ladder run paid sameness sensing flow replay compare ledger intake cache transports judging learning
-    watch recheck promotion heeding
+    fresh exact paired betting economics intervals metrics evidence simulate
+    decide ladder run paid sameness sensing flow replay columns compare ledger intake cache transports judging learning
+    watch recheck promotion heeding bench
     embedders
     shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
     cli __init__ __main__

@@ -11,6 +11,7 @@ from typing import Literal
 from cascade.compare import Strategy
 from cascade.evidence import LeftOut, Reliability, Status
 from cascade.intervals import Figure
+from cascade.metrics import Discrimination, Escalations
 from cascade.types import Record
 
 Pays = Literal["pays", "does not pay", "cannot tell yet"]
@@ -89,32 +90,16 @@ class Verdict(Record, frozen=True, kw_only=True):
     judge_cost: float | None
 
 
-class Escalated(Record, frozen=True, kw_only=True):
-    """What escalations of the cascade were worth, as shares of them, against the first cheap draft.
-
-    ``useful``: the frontier was right and the draft was not. ``wasted``: both right or both wrong.
-    ``harmful``: the draft was right and the frontier was not.
-    """
-
-    rows: int
-    useful: Figure
-    wasted: Figure
-    harmful: Figure
-
-
 class Discriminated(Record, frozen=True, kw_only=True):
-    """How well the confidence of one source ranks and how well it is calibrated, on held-out rows.
+    """One source's confidence on held-out rows: ``of`` how it ranks and how well it is calibrated.
 
-    ``aurc`` is the area under risk over coverage, ``e_aurc`` what it is above the best possible ranking.
+    ``best_raw`` is the signal that ranked best on the rows seen and ``best_raw_auroc`` what it has on these;
+    None for a source without one.
     """
 
     source: str
-    rows: int
-    auroc: Figure | None
-    aurc: Figure
-    e_aurc: Figure
-    ece: Figure
-    ece_if_perfect: float
+    of: Discrimination
+    best_raw: str | None = None
     best_raw_auroc: float | None = None
 
 
@@ -251,13 +236,13 @@ class Bench(Record, frozen=True, kw_only=True):
     slices: list[SliceTable]
     ablation: list[Ablated]
     waterfall: Waterfall
-    escalations: Escalated
+    escalations: Escalations
     confidence: list[Discriminated]
     reliability: list[Reliability]
     curve: Curve | None
-    noise: Noise
-    tails: Tails
     flattered: list[Flattered]
+    noise: Noise | None = None
+    tails: Tails | None = None
     labels: list[object] = []
     scenarios: list[Scenario] = []
     notes: list[str] = []

@@ -43,7 +43,7 @@ def demo(
     `rows`, `left_out` (reason to count) and `strategies`: `name`, `cost` (dollars a request),
     `saving`, `quality`, `quality_delta` (against always-frontier), `accept_rate` (share not
     answered by the last tier), `accepted_error`, `latency` and `cpu` (seconds), each `estimate`,
-    `low`, `high`; and `latency_p95`.
+    `low`, `high`.
     """
     shown = _live(weights) if live else None
     if shown is None:
@@ -155,7 +155,7 @@ def _strategies(comparison: Comparison) -> Table:
             "-" if given else cell(one.saving, 100),
             cell(one.accept_rate, 100, interval=one.name == "cascade"),
             cell(one.accepted_error, 100),
-            f"{one.latency.estimate:.2f}\n({one.latency_p95:.2f})",
+            f"{one.latency.estimate:.2f}\n({one.latency_p95.estimate:.2f})",
             cell(one.cpu, 1, digits=2, interval=False),
             style="bold" if one.name == "cascade" else None,
         )
