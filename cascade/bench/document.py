@@ -189,25 +189,35 @@ class Flattered(Record, frozen=True, kw_only=True):
 class Lost(Record, frozen=True, kw_only=True):
     """What a scenario did to one strategy: its figures in it, and the differences to the untouched rows.
 
-    ``failed`` is the share of requests without an answer. ``kept`` says whether a promise that the
-    strategy has would still hold on these rows; None for a strategy without one.
+    ``cost`` is in dollars a request with expected audits; ``saving`` and ``quality_delta`` are against
+    always-frontier in the same scenario. ``failed`` is the share of requests without an answer: their quality
+    is 0, nobody accepted them, and the latency is of the others (None where there are none). ``accepted_error``
+    is None where nothing was accepted. ``kept`` says whether a promise that the strategy has would still hold
+    on these rows, as they are; None for a strategy without one. ``reported_delta`` and ``reported_error`` are
+    what the labels at hand would say, None where they say the truth.
     """
 
     name: str
     quality: float
     quality_lost: float
     quality_delta: float
+    cost: float
     saving: float
     saving_lost: float
     accept_rate: float
     accepted_error: float | None
-    latency_p95: float
+    latency_p95: float | None
     failed: float
     kept: bool | None = None
+    reported_delta: float | None = None
+    reported_error: float | None = None
 
 
 class Scenario(Record, frozen=True, kw_only=True):
-    """One thing that changed in the world, and what each strategy lost by it with nothing fitted again."""
+    """One thing that changed in the world, and what each strategy lost by it with nothing fitted again.
+
+    ``rows`` were asked in it; ``sentence`` says with figures who lost what and whether the cascade noticed.
+    """
 
     name: str
     what: str
