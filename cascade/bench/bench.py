@@ -12,6 +12,8 @@ from cascade.bench.document import Bench, Entrant, Flattered, SliceTable
 from cascade.bench.field import CASCADE, FRONTIER, LOTS, ORACLE, Field, Measured, Prices, field_of, together
 from cascade.bench.money import flattering, judge_cost, label_cost, verdict, waterfall
 from cascade.bench.noise import noise
+from cascade.bench.scenarios import scenarios
+from cascade.bench.tails import tails
 from cascade.compare import Table
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
@@ -82,7 +84,9 @@ def bench(
     measured = field.measured(learned.test)
     variants = ablation(field, learned, rows, measured, told) if asked.ablation else []
     found = _document(field, learned, measured, seen)
-    return replace(found, ablation=variants, claims=claims(variants))
+    told("drift and outage")
+    worlds = scenarios(field, learned.test.outcomes) if asked.scenarios else []
+    return replace(found, ablation=variants, claims=claims(variants), scenarios=worlds)
 
 
 def _document(field: Field, learned: Learned, measured: Measured, seen: Rows) -> Bench:
@@ -110,6 +114,7 @@ def _document(field: Field, learned: Learned, measured: Measured, seen: Rows) ->
         curve=curve(path, measured),
         flattered=_flattered(measured, path, policy),
         noise=noise(measured, policy),
+        tails=tails(measured, policy),
         notes=_notes(learned, field.prices),
     )
 

@@ -140,7 +140,8 @@ def figures(fate: Fate, frontier: Fate, before: Lost | None) -> Lost:
     quality, cost = float(column.quality.mean()), float(column.spent.mean())
     paid = float(frontier.column.cost.mean())
     saving = 1.0 - cost / paid if paid else 0.0
-    slow = np.quantile(column.latency[~failed], 0.95, method="inverted_cdf") if not failed.all() else None
+    timed = column.latency is not None and not failed.all()
+    slow = np.quantile(column.latency[~failed], 0.95, method="inverted_cdf") if timed else None
     return Lost(
         name=column.name,
         quality=quality,
