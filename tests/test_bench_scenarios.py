@@ -218,6 +218,14 @@ def test_the_promise_is_held_against_the_rows_of_the_world() -> None:
         assert {one.kept for name, one in after.items() if name != CASCADE} == {None}
 
 
+def test_a_check_with_the_labels_of_the_world_says_broken_where_it_is() -> None:
+    """Labels see a silent fall, those of a lenient judge hide one; where no label changes nothing is checked."""
+    found = {one.name: one.check for one in all_of_them()}
+    assert found["cheap model worse, silently"] == "broken"
+    assert found["lenient judge"] == found["no log-probabilities"] == "holds"
+    assert {found[name] for name in found if "price" in name or "down" in name} == {None}
+
+
 def test_a_lock_that_promises_nothing_keeps_nothing() -> None:
     field, rows = played()
     closed = replace(field, lock=Lock(policy=field.policy.name))
