@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from cascade.bench.document import Lost, Scenario
 from cascade.bench.field import CASCADE, FRONTIER, LOTS, ORACLE, Field, Prices, field_of
 from cascade.bench.rivals import Rival
-from cascade.bench.scenarios import accepts, losses, scenarios, usable
+from cascade.bench.scenarios import accepts, losses, scenario, scenarios, usable
 from cascade.bench.worlds import (
     World,
     blind,
@@ -29,6 +29,7 @@ from cascade.bench.worlds import (
     unchanged,
     worse,
 )
+from cascade.embedding import WordLlamaEmbedder
 from cascade.learning.calibrate import learn
 from cascade.lock import Lock
 from cascade.policy import Policy
@@ -151,6 +152,15 @@ def test_an_answer_that_does_not_come_has_no_quality_and_no_price() -> None:
     assert after[FRONTIER].cost == pytest.approx(sum(m.cost or 0.0 for m in left) / len(rows))
 
 
+def test_a_latency_is_that_of_an_answer() -> None:
+    rows = rows_of()
+    hour = frozenset(row.id for row in rows[1:])
+    before, after = told(replace(outage(rows, {"frontier"}, ""), hour=hour))
+    assert after[FRONTIER].latency_p95 == before[FRONTIER].latency_p95 == 0.1
+    _, after = told(replace(outage(rows, {"frontier"}, ""), hour=hour | {rows[0].id}))
+    assert after[FRONTIER].latency_p95 is None
+
+
 def test_without_the_cheap_tier_everything_goes_on_to_the_last_and_nothing_fails() -> None:
     rows = rows_of()
     world = outage(rows, {"cheap"}, "cheap")
@@ -159,7 +169,10 @@ def test_without_the_cheap_tier_everything_goes_on_to_the_last_and_nothing_fails
     assert after[CASCADE].failed == 0.0
     assert after[CASCADE].accept_rate == pytest.approx(before[CASCADE].accept_rate - lost)
     assert after[CASCADE].saving < before[CASCADE].saving
-    assert after["always cheap"].failed == pytest.approx(len(world.hour) / len(rows))
+    cheap, left = after["always cheap"], [row for row in rows if row.id not in world.hour]
+    assert cheap.failed == pytest.approx(len(world.hour) / len(rows))
+    assert cheap.accept_rate == pytest.approx(len(left) / len(rows))
+    assert cheap.accepted_error == pytest.approx(sum(not quality(row, "cheap") for row in left) / len(left))
     theirs = after["theirs"]
     lost = sum(row.id in world.hour and row.id in played()[0].recorded["theirs"] for row in rows) / len(rows)
     assert (theirs.failed, theirs.accept_rate) == (0.0, pytest.approx(before["theirs"].accept_rate - lost))
@@ -174,6 +187,10 @@ def test_gates_bound_to_log_probabilities_serve_nothing_without_them() -> None:
     assert (after[CASCADE].accept_rate, after[CASCADE].quality_delta) == (0.0, 0.0)
     both = sum((m.cost or 0.0) for row in rows for m in row.models.values()) / len(rows)
     assert after[CASCADE].cost == pytest.approx(both)
+    (found,) = [one for one in all_of_them() if one.name == world.name]
+    lost = {one.name: one for one in found.lost}
+    assert before["best raw threshold"].accept_rate > 0.3
+    assert lost["best raw threshold"].accept_rate == 0.0  # a threshold on what is missing lets nothing pass either
     assert after["theirs"] == before["theirs"]  # what was recorded of another system stands
 
 
@@ -216,6 +233,27 @@ def test_the_promise_is_held_against_the_rows_of_the_world() -> None:
             assert one.kept == (risk <= level)
         assert (before[CASCADE].kept, after[CASCADE].kept) == (True, False)
         assert {one.kept for name, one in after.items() if name != CASCADE} == {None}
+
+
+def test_a_check_with_the_labels_of_the_world_says_broken_where_it_is() -> None:
+    """Labels see a silent fall, those of a lenient judge hide one; where no label changes nothing is checked."""
+    found = {one.name: one.check for one in all_of_them()}
+    assert found["cheap model worse, silently"] == "broken"
+    assert found["lenient judge"] == found["no log-probabilities"] == "holds"
+    assert {found[name] for name in found if "price" in name or "down" in name} == {None}
+
+
+def test_a_check_believes_the_labels_that_it_is_given() -> None:
+    """Every wrong answer of a tier that got worse is passed by the judge: the check sees nothing wrong."""
+    field, rows = played()
+    world = worse(list(rows), {"cheap"}, silent=True)
+    passed = [
+        replace(r, models=r.models | {"cheap": relabelled(r.models["cheap"], right=True)}) for r in world.outcomes
+    ]
+    accepted = accepts(field, rows)
+    before = losses(field, unchanged(rows), accepted)
+    assert scenario(field, world, accepted, before).check == "broken"
+    assert scenario(field, replace(world, reported=passed), accepted, before).check == "holds"
 
 
 def test_a_lock_that_promises_nothing_keeps_nothing() -> None:
@@ -303,6 +341,23 @@ def test_another_label_keeps_who_gave_it_and_how_it_was_drawn() -> None:
     assert found.quality == 0.0
     assert found.verdicts[-1] == Verdict(judge="b", acceptable=False, propensity=0.1)
     assert relabelled(ModelOutcome(score=0.2, correct=0), right=True).quality == 1.0
+
+
+def test_others_see_the_learned_signals_that_they_were_fitted_on() -> None:
+    """Labelled neighbours are in the lock, not in the outcomes."""
+    embedder = WordLlamaEmbedder()
+    policy = policy_of(signals={"sets": [["logprobs", "neighbours"]]}, preroute={"enabled": False})
+    rows = [replace(row, split="test") if i % 3 == 0 else row for i, row in enumerate(population(0, 150, 150))]
+    learned = learn(rows, policy, embedder=embedder, now=NOW)
+
+    def near(table: Any) -> Any:
+        found = [signals[0].values.get("neighbours.nearest") for signals in table.signals]
+        return np.array([value is not None and value > 0.0 for value in found])
+
+    rival = Rival(name="near", kind="gate", how="", accepts=near)
+    field = Field(policy=policy, lock=learned.lock, embedder=embedder, rivals=[rival])
+    assert near(learned.test).any()
+    assert (accepts(field, learned.test.outcomes)["near"] == near(learned.test)).all()
 
 
 @pytest.mark.parametrize("kind", ["regret", "error"])

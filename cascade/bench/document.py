@@ -12,6 +12,7 @@ from cascade.compare import Strategy
 from cascade.evidence import LeftOut, Reliability, Status
 from cascade.intervals import Figure
 from cascade.metrics import Discrimination, Escalations
+from cascade.recheck import Answer
 from cascade.types import Record
 
 Pays = Literal["pays", "does not pay", "cannot tell yet"]
@@ -219,12 +220,15 @@ class Scenario(Record, frozen=True, kw_only=True):
     """One thing that changed in the world, and what each strategy lost by it with nothing fitted again.
 
     ``rows`` were asked in it; ``sentence`` says with figures who lost what and whether the cascade noticed.
+    ``check`` is what ``cascade check`` would answer, given these rows with the labels that they would have; None
+    where no label or signal is another one, or where there is no promise.
     """
 
     name: str
     what: str
     rows: int
     lost: list[Lost]
+    check: Answer | None = None
     sentence: str
 
 

@@ -21,6 +21,7 @@ from cascade.learning.account import rules_under
 from cascade.learning.pairs import with_pairs
 from cascade.learning.rows import Rows, read_rows
 from cascade.learning.scores import with_neighbours
+from cascade.recheck import Answer, check
 from cascade.replay import Replayed, replay
 from cascade.types import RIGHT, ModelOutcome, Outcome
 
@@ -59,12 +60,14 @@ def scenario(field: Field, world: World, accepted: dict[str, Mask], before: dict
     if world.kind in ("visible", "blind"):  # only there do drafts look otherwise than before
         accepted = accepts(field, world.outcomes)
     after = losses(field, world, accepted, before)
+    answer = _answer(field, world)
     return Scenario(
         name=world.name,
         what=world.what,
         rows=len(world.outcomes if world.asked is None else world.asked),
         lost=list(after.values()),
-        sentence=sentence(world, before, after, field.policy),
+        check=answer,
+        sentence=sentence(world, before, after, field.policy, answer),
     )
 
 
@@ -199,6 +202,15 @@ def _signals(field: Field, outcomes: Sequence[Outcome]) -> Rows:
     read, _ = read_rows(outcomes, policy, field.embedder)
     read = with_neighbours(read, lock.neighbours, policy, field.embedder, own=False)
     return with_pairs(read, lock.pairing, policy)
+
+
+def _answer(field: Field, world: World) -> Answer | None:
+    """What a check of the promise says when somebody labels the rows of this world."""
+    if not field.lock.certificates or world.kind in ("price", "outage"):
+        return None
+    rows = world.outcomes if world.reported is None else world.reported
+    asked = rows if world.asked is None else [rows[place] for place in world.asked]
+    return check(asked, field.policy, field.lock, embedder=field.embedder).answer
 
 
 def _kept(field: Field, one: Lost) -> bool | None:

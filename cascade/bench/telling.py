@@ -8,19 +8,22 @@ from cascade.bench.document import Lost
 from cascade.bench.field import CASCADE, FRONTIER
 from cascade.bench.worlds import World
 from cascade.policy import Policy
+from cascade.recheck import Answer
 
 ALIKE = 5e-4
 """Figures that differ by less are told as the same: they would print alike."""
 
 
-def sentence(world: World, before: Mapping[str, Lost], after: Mapping[str, Lost], policy: Policy) -> str:
-    """All of it in words."""
+def sentence(
+    world: World, before: Mapping[str, Lost], after: Mapping[str, Lost], policy: Policy, answer: Answer | None
+) -> str:
+    """All of it in words; ``answer`` is that of a check of the promise with the labels of this world."""
     ours = after[CASCADE]
     quality = _moved("quality", before[CASCADE].quality, ours.quality)
     saving = _moved("saving", before[CASCADE].saving, ours.saving)
     told = [f"The cascade's {quality} and its {saving}{_promise(ours, policy)}."]
-    told += [text for text in (_noticed(world, before, after, policy), _most(after)) if text]
-    return " ".join(told)
+    checked = "" if answer is None else f"With these rows and their labels `cascade check` answers: {answer}."
+    return " ".join([*told, *filter(None, (_noticed(world, before, after, policy), checked, _most(after)))])
 
 
 def _promise(ours: Lost, policy: Policy) -> str:
@@ -29,8 +32,8 @@ def _promise(ours: Lost, policy: Policy) -> str:
         return ""
     held = "holds" if ours.kept else "does not hold"
     if policy.target.kind == "error":
-        return f"; its promise {held} ({_share(ours.accepted_error)} of what it serves is wrong)"
-    return f"; its promise {held} ({_points(ours.quality_delta)} against {FRONTIER})"
+        return f"; on these rows its promise {held} ({_share(ours.accepted_error)} of what it serves is wrong)"
+    return f"; on these rows its promise {held} ({_points(ours.quality_delta)} against {FRONTIER})"
 
 
 def _noticed(world: World, before: Mapping[str, Lost], after: Mapping[str, Lost], policy: Policy) -> str:
