@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding language background local flights shipped
     lexicon matching pairing
-    tables
+    tables labels
     policy policyfile asks signals neighbours confidence lock promise history difference gates checks prices intents
     fresh exact paired betting economics intervals evidence simulate
     decide ladder run paid sameness sensing flow replay compare ledger intake cache transports judging learning
