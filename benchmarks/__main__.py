@@ -93,6 +93,18 @@ def cache_speed(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def field_notes(arguments: argparse.Namespace) -> None:
+    """Compute, write both files, print one of them."""
+    from benchmarks.coverage.report import write
+    from benchmarks.field_notes import page as pages
+    from benchmarks.field_notes import report
+
+    found = report.document()
+    made, page = report.as_json(found), pages.markdown(found)
+    write(made, page, "field_notes")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
 def of_the_cache(commands: Any) -> None:
     """The benchmarks of the semantic cache."""
     asked = commands.add_parser(
@@ -143,6 +155,11 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     asked.add_argument("--json", action="store_true", help="print fitting.json instead of the table")
     asked.set_defaults(run=fitting)
+    asked = commands.add_parser(
+        "field_notes", help="published measurements of four models: ratios, and what scores hide"
+    )
+    asked.add_argument("--json", action="store_true", help="print field_notes.json instead of the page")
+    asked.set_defaults(run=field_notes)
     of_the_cache(commands)
     declare_peers(commands, say)
     arguments = parser.parse_args()

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 FLOORS = """
     types errors embedding language background local flights shipped
     lexicon matching pairing
-    tables
+    tables labels
     policy policyfile asks signals neighbours confidence lock promise history difference gates checks prices intents
     fresh exact paired betting economics intervals metrics variance evidence simulate
-    decide ladder run paid sameness sensing flow replay columns compare ledger intake cache transports judging learning
-    watch recheck promotion heeding bench
+    decide ladder run paid sameness sensing flow replay columns compare ledger intake cache transports judging urgency
+    learning watch recheck promotion heeding bench
     embedders
     shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
     cli __init__ __main__
