@@ -48,7 +48,7 @@ def imports(file: Path) -> set[str]:
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {part(file) for file in FILES}
-FOLDERS = ["cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
+FOLDERS = ["bench", "cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
@@ -62,9 +62,7 @@ def test_nothing_stands_on_two_floors() -> None:
     assert len(PLACES) == len(FLOORS.split())
 
 
-@pytest.mark.parametrize(
-    "folder", ["cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
-)
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_no_import_goes_round_in_a_circle_within_a_folder(folder: str) -> None:
     files = {file.stem: file for file in (PACKAGE / folder).glob("*.py") if file.stem != "__init__"}
     left = {

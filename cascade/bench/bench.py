@@ -25,7 +25,8 @@ from cascade.learning.rows import Rows
 from cascade.metrics import escalations
 from cascade.policy import Policy
 from cascade.promise import verdict as promised
-from cascade.types import Outcome, Record
+from cascade.types import ModelOutcome, Outcome, Record
+from cascade.urgency import labels_compared, misses_compared
 
 Progress = Callable[[str], None]
 
@@ -93,6 +94,7 @@ def _document(field: Field, learned: Learned, measured: Measured, seen: Rows) ->
     """All that needs no further calibration."""
     policy, ours = field.policy, measured.cascade
     labels = label_cost(seen, field.prices.judge)
+    sides, ids = _sides(measured, policy), [outcome.id for outcome in measured.outcomes]
     path = choices(learned, policy)
     return Bench(
         policy=policy.name,
@@ -115,6 +117,8 @@ def _document(field: Field, learned: Learned, measured: Measured, seen: Rows) ->
         flattered=_flattered(measured, path, policy),
         noise=noise(measured, policy),
         tails=tails(measured, policy),
+        labels=labels_compared(sides, ids, policy),
+        misses=misses_compared(sides, ids) if _any_misses(sides) else None,
         notes=_notes(learned, field.prices),
     )
 
@@ -191,6 +195,17 @@ def _flattered(measured: Measured, path: list[Choice], policy: Policy) -> list[F
         )
         for trick, (saving, delta) in shown.items()
     ]
+
+
+def _sides(measured: Measured, policy: Policy) -> list[tuple[ModelOutcome, ModelOutcome]]:
+    """What was served on each row, beside the frontier's answer."""
+    last = policy.last.name
+    served = [row.decision.served_by if row.decision is not None else last for row in measured.rows]
+    return [(outcome.models[by], outcome.models[last]) for outcome, by in zip(measured.outcomes, served, strict=True)]
+
+
+def _any_misses(sides: list[tuple[ModelOutcome, ModelOutcome]]) -> bool:
+    return any(verdict.misses for pair in sides for one in pair for verdict in one.verdicts)
 
 
 def _left_out(measured: Measured) -> list[LeftOut]:

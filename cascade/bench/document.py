@@ -14,6 +14,7 @@ from cascade.intervals import Figure
 from cascade.metrics import Discrimination, Escalations
 from cascade.recheck import Answer
 from cascade.types import Record
+from cascade.urgency import LabelComparison, MissesCompared
 
 Pays = Literal["pays", "does not pay", "cannot tell yet"]
 
@@ -261,6 +262,7 @@ class Bench(Record, frozen=True, kw_only=True):
     claims: list[str] = []
     noise: Noise | None = None
     tails: Tails | None = None
-    labels: list[object] = []
+    labels: list[LabelComparison] = []
+    misses: MissesCompared | None = None
     scenarios: list[Scenario] = []
     notes: list[str] = []

@@ -100,7 +100,8 @@ def bench(  # noqa: PLR0913, PLR0917  every parameter is an option of the comman
     (what each of them is), `slices` (`name`, `rows`, `covered`, `strategies`), `ablation`, `waterfall`
     (dollars a request), `escalations` (`useful`, `wasted`, `harmful`), `confidence` (`auroc`, `aurc`,
     `e_aurc`, `ece` of each source), `reliability`, `curve` (`places`, `aiq`, `apgr`, `cpt50`, `cpt80`,
-    `refused`), `noise`, `tails`, `labels`, `flattered` (what tricks would make of it), `scenarios`, `notes`.
+    `refused`), `noise`, `tails`, `labels` and `misses` (of what was
+    served against the frontier's), `claims`, `flattered` (what tricks would make of it), `scenarios`, `notes`.
     """
     rates = rates_of(signal_cost or [])
     asked = target_of(max_error, max_regret, confidence)
