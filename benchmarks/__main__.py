@@ -1,5 +1,6 @@
-"""Benchmarks of this project, each a subcommand.
+"""Benchmarks of this project, each a subcommand; without one those whose tables the README shows.
 
+With a file of outcomes instead the rest of the line is that of ``cascade bench``, which this then is.
 Results go to ``benchmarks/results/``, progress to stderr, and ``--json`` to stdout.
 """
 
@@ -16,6 +17,7 @@ import msgspec
 from benchmarks.cache.commands import declare
 from benchmarks.cache.replayed import declare as declare_replayed
 from benchmarks.peers.commands import declare as declare_peers
+from benchmarks.savings import declare as declare_savings
 
 
 def say(line: str) -> None:
@@ -105,6 +107,14 @@ def field_notes(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def readme(arguments: argparse.Namespace) -> None:
+    """What needs nothing but this checkout, and no quiet machine."""
+    from benchmarks import savings
+
+    savings.run(say)
+    field_notes(argparse.Namespace(json=False))
+
+
 def of_the_cache(commands: Any) -> None:
     """The benchmarks of the semantic cache."""
     asked = commands.add_parser(
@@ -128,7 +138,7 @@ def of_the_cache(commands: Any) -> None:
 def main() -> None:
     """One subcommand a kind of benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
-    commands = parser.add_subparsers(required=True, metavar="KIND")
+    commands = parser.add_subparsers(metavar="KIND")
     asked = commands.add_parser("speed", help="what a request, a hit and an import cost, beside peers and floors")
     asked.add_argument("--rounds", type=int, default=40, help="interleaved rounds (default: 40)")
     asked.add_argument("--json", action="store_true", help="print speed.json instead of the table")
@@ -162,6 +172,13 @@ def main() -> None:
     asked.set_defaults(run=field_notes)
     of_the_cache(commands)
     declare_peers(commands, say)
+    declare_savings(commands, say)
+    parser.set_defaults(run=readme)
+    words = sys.argv[1:]
+    if words and words[0] not in commands.choices and not words[0].startswith("-"):
+        from cascade.cli import app
+
+        app(["bench", *words], prog_name="python -m benchmarks")
     arguments = parser.parse_args()
     arguments.run(arguments)
 

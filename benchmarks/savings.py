@@ -10,6 +10,7 @@ import gzip
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -273,3 +274,24 @@ def write(found: Bench) -> list[Path]:
     (RESULTS / "savings.md").write_text(markdown(found))
     (RESULTS / "savings.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     return pictures_png(found, RESULTS)
+
+
+def declare(commands: Any, say: Callable[[str], None]) -> None:
+    """The subcommand."""
+    asked = commands.add_parser("savings", help="what the demo's cascade saves, beside what a sceptic would try")
+    asked.add_argument("--check", action="store_true", help="write nothing: status 1 where the committed page differs")
+    asked.add_argument("--json", action="store_true", help="print savings.json instead of the page")
+    asked.set_defaults(run=lambda arguments: run(say, check=arguments.check, json=arguments.json))
+
+
+def run(say: Callable[[str], None], *, check: bool = False, json: bool = False) -> None:
+    """Measure; write or compare; print. ``SystemExit`` 1 where the committed page is not what is measured."""
+    found = measure(say)
+    page = markdown(found)
+    if check:
+        wrong = differences((RESULTS / "savings.md").read_text(), page)
+        if wrong:
+            raise SystemExit("\n".join(wrong))
+    else:
+        write(found)
+    print(msgspec.json.encode(found).decode() if json else page)
