@@ -19,7 +19,8 @@ FLOORS = """
     decide ladder run paid sameness sensing flow replay compare ledger intake cache transports judging learning
     watch recheck promotion heeding
     embedders
-    shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
+    shadows parts drivers replies streams callers client wrap plan following report engine
+    batch trial selftest testing demo
     cli __init__ __main__
 """
 """From low to high. A module imports from lower floors, or from what stands left of it on its own."""
@@ -48,7 +49,7 @@ def imports(file: Path) -> set[str]:
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {part(file) for file in FILES}
-FOLDERS = ["cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
+FOLDERS = ["batch", "cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
@@ -63,7 +64,7 @@ def test_nothing_stands_on_two_floors() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
+    "folder", ["batch", "cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
 )
 def test_no_import_goes_round_in_a_circle_within_a_folder(folder: str) -> None:
     files = {file.stem: file for file in (PACKAGE / folder).glob("*.py") if file.stem != "__init__"}
