@@ -36,7 +36,7 @@ class PossiblyBilled(Record, frozen=True, kw_only=True):
 
     id: str
     tier: str
-    most: float | None = None
+    most: float | None
 
 
 class Line(Record, frozen=True, kw_only=True):
@@ -94,6 +94,12 @@ class Journal:
         begun = self._open[call]
         unknown = begun.unknown if cost is None else 0.0
         line = Line(tier=begun.tier, call=call, id=begun.id, cost=cost, unknown=unknown, seconds=round(seconds, 3))
+        self._append(line)
+        self._take(line)
+
+    def charge(self, tier: str, dollars: float) -> None:
+        """Write down dollars that were paid for something else than a call."""
+        line = Line(tier=tier, cost=dollars)
         self._append(line)
         self._take(line)
 

@@ -30,6 +30,9 @@ FRAME_TOKENS = 16
 ROUNDING = 1e-9
 """Of sums of dollars, so that a budget of exactly what is needed suffices."""
 
+OTHER = "other"
+"""As which tier what is no call of a tier is counted."""
+
 ASKED: ContextVar[str] = ContextVar("asked", default="")
 """Id of the question that a call is made for, which the call itself does not know: set by who asks it."""
 
@@ -111,6 +114,11 @@ class Meter:
             self._under_way -= 1
             self._reserved = self._reserved - (most or 0.0) if self._under_way else 0.0
             self._wake()
+
+    def charge(self, dollars: float) -> None:
+        """Count what was paid for something else than a call: an embedding, a check."""
+        if dollars:
+            self._journal.charge(OTHER, dollars)
 
     def stream(self, call: Call) -> Stream:
         """Nothing that is asked in numbers is streamed."""
