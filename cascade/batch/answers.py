@@ -146,7 +146,7 @@ def unanswered(id: str, row: int, run: Run, error: str, seconds: float) -> Answe
         cost=run.spent,
         cost_known=all(step.cost is not None for step in run.steps),
         latency=round(seconds, 6),
-        flags=run.flags,
+        flags=[*run.plan.flags, *run.flags],
         decision=run.request.id,
         error=error,
     )

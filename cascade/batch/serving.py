@@ -25,6 +25,7 @@ from cascade.flow import answer
 from cascade.lock import digest
 from cascade.policyfile import load_policy
 from cascade.replay import request_of
+from cascade.run import Run
 from cascade.transports import Transports
 from cascade.types import Answer, Outcome, Request
 
@@ -126,6 +127,7 @@ class Batch:
         try:
             found = await drive(answer(run), self._engine.parts)
         except CascadeError as error:
+            self._charge(run)
             if not (self.meter.refused or self.meter.broken):  # else it is left for the next run
                 self.answers.keep(unanswered(question.id, row, run, str(error), time.monotonic() - begun))
             return str(error)
@@ -133,10 +135,14 @@ class Batch:
         aside, seconds = self._engine.left(), time.monotonic() - begun
         elsewhere = cost_elsewhere(found.draft, self._frontier.model, self._frontier.price)
         self.answers.keep(answered(question.id, row, found, seconds, elsewhere))
-        self.meter.charge(sum(step.cost or 0.0 for step in found.decision.steps if step.kind not in METERED))
+        self._charge(run)
         self._asking.completed(found.decision.cost)
         await self._engine.aside(aside)
         return ""
+
+    def _charge(self, run: Run) -> None:
+        """Count what a request has cost besides calls, such as finding a stored answer."""
+        self.meter.charge(sum(step.cost or 0.0 for step in run.steps if step.kind not in METERED))
 
     def _request(self, question: Outcome) -> Request:
         """The question as it is asked, under an id of its own: the ledger may know the question's from elsewhere."""
@@ -158,6 +164,8 @@ class Batch:
 
 
 def _refuse_strangers(output: Path, journal: Path) -> None:
-    """A file that no journal speaks of is somebody else's."""
+    """A file that no journal speaks of is somebody else's; a folder that is not there is a slip of the pen."""
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output}: there is no folder {output.parent}")
     if output.is_file() and output.stat().st_size and not (journal.is_file() and journal.stat().st_size):
         raise ConfigError(f"{output} is there and is not of a batch: name another output, or move it aside")
