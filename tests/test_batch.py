@@ -27,7 +27,7 @@ from cascade.ledger import Ledger
 from cascade.lock import lock_path, save_lock
 from cascade.policyfile import load_policy
 from cascade.testing import Answerer, FakeModels, draft
-from cascade.types import Draft, Outcome, Usage
+from cascade.types import CheckResult, Draft, Outcome, Usage
 from tests.building import lock_of
 
 POLICY = """
@@ -292,6 +292,25 @@ def test_a_budget_is_never_passed_and_what_is_done_stays_done(tmp_path: Path) ->
     more, models = served(tmp_path, asks(200), budget=1.0, max_tokens=20)
     assert (more.answered, more.stopped) == (200, "")
     assert not done & {f"q{name}" for _, name in asked(models)}
+
+
+def test_a_budget_that_holds_but_half_a_question_leaves_it(tmp_path: Path) -> None:
+    """The cheap answer is paid for and not good enough; nobody has failed, the money has run out."""
+    hard = Questions(questions=asks(2).questions[1:], rows=[2], bad=[], notes=[])
+    found, models = served(tmp_path, hard, budget=0.001, max_tokens=20)
+    assert asked(models) == {("cheap", 1): 1}
+    assert (found.failed, found.left, found.stopped) == (0, 1, "budget")
+    assert found.cost == pytest.approx(0.00012)
+    assert not lines(tmp_path)
+
+
+def test_what_a_request_costs_besides_calls_is_counted(tmp_path: Path) -> None:
+    """Such as a check of the user's own that has its price."""
+    policy_at(tmp_path, 'checks = [{ name = "paid" }]')
+    paid = lambda request, found: CheckResult(name="paid", outcome="pass", cost=0.5)  # noqa: E731
+    found, _ = served(tmp_path, asks(1), checks={"paid": paid})
+    assert found.cost == pytest.approx(0.50012)
+    assert served(tmp_path, asks(1), checks={"paid": paid})[0].cost == pytest.approx(0.50012)
 
 
 def test_a_budget_that_nothing_bounds_is_refused_before_anything_is_asked(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -44,9 +44,10 @@ class Batch:
     traffic.
 
     ``budget`` is in dollars of all runs together; ``max_tokens`` limits answers that a question does not limit
-    itself, ``concurrency`` how many questions are under way. ``ConfigError`` where the output is of another policy,
-    of other questions or not of a batch, where another process is at it, or where a budget is to be kept
-    and nothing limits what an answer costs. ``PolicyError`` for a policy that does not hold.
+    itself, ``concurrency`` how many questions are under way; ``parts`` are what else ``Cascade.load`` takes,
+    such as the user's own ``checks``. ``ConfigError`` where the output is of another policy, of other
+    questions or not of a batch, where another process is at it, or where a budget is to be kept and
+    nothing limits what an answer costs. ``PolicyError`` for a policy that does not hold.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Batch:
         concurrency: int = 8,
         retry_failed: bool = False,
         transport: Transport | None = None,
+        **parts: Any,
     ) -> None:
         loaded, journal = load_policy(policy), output.with_name(output.name + JOURNAL)
         _refuse_strangers(output, journal)
@@ -71,7 +73,7 @@ class Batch:
             self.answers = AnswersFile(output)
             if retry_failed:
                 self.answers.forget_failed()
-            self._engine = WaitingCascade.load(policy, transport=self.meter)
+            self._engine = WaitingCascade.load(policy, transport=self.meter, **parts)
         except BaseException:
             self.meter.__exit__()
             raise
