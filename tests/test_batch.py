@@ -359,6 +359,11 @@ def test_a_key_that_is_missing_ends_it_at_the_first_call(tmp_path: Path) -> None
     with made, pytest.raises(ConfigError, match="no key"):
         made.serve()
     assert len(models.calls) < 30
+    other = tmp_path / "other"
+    policy_at(other)
+    with pytest.raises(ConfigError, match="no key"):
+        served(other, asks(30), lambda call: ConfigError("no key"))
+    assert not lines(other), "no question has failed: nobody was asked"
 
 
 def test_no_more_questions_are_under_way_than_wished_their_shadows_included(tmp_path: Path) -> None:
