@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cascade.asks import Call, Endpoint
+from cascade.batch.journal import Line
 from cascade.batch.outcomes import Recording, record_outcomes
 from cascade.errors import ConfigError, UpstreamError
 from cascade.judging.llm import ModelJudge
 from cascade.judging.rubrics import Rubric
 from cascade.judging.rules import RuleJudge, exact
-from cascade.ledger import read_outcomes
+from cascade.ledger import Ledger, read_outcomes
 from cascade.policy import Policy
+from cascade.policyfile import load_policy
 from cascade.testing import FakeModels, draft
 from cascade.types import Draft, Outcome
 from tests.building import policy_of, tier
+from tests.misbehaving import Server
 
 TIERS = ("small", "middle", "large")
 POLICY = policy_of(*map(tier, TIERS))
@@ -109,6 +116,19 @@ def test_only_what_is_missing_is_made_up_for(tmp_path: Path) -> None:
     assert not recorded(tmp_path)[1].calls
 
 
+def test_an_answer_is_kept_before_the_next_tier_is_asked(tmp_path: Path) -> None:
+    def interrupted(call: Call) -> Any:
+        if call.tier == "middle":
+            raise KeyboardInterrupt
+        return says(call)
+
+    with pytest.raises(KeyboardInterrupt):
+        recorded(tmp_path, 1, interrupted)
+    made, models = recorded(tmp_path, 1)
+    assert asked(models) == {("middle", "question 0"): 1}
+    assert [(doubt.id, doubt.tier) for doubt in made.possibly_billed] == [("q0", "middle")]
+
+
 def test_a_budget_is_kept_and_what_it_reaches_is_an_even_draw(tmp_path: Path) -> None:
     made, models = recorded(tmp_path, 60, budget=0.08, max_tokens=500, concurrency=2)
     assert made.stopped == "budget"
@@ -147,3 +167,63 @@ def test_a_wider_target_does_not_make_it_another_recording(tmp_path: Path) -> No
     recorded(tmp_path, 2)
     wider = policy_of(*map(tier, TIERS), target={"max_error": 0.2})
     assert not recorded(tmp_path, 2, policy=wider)[1].calls
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from cascade.batch import record_outcomes
+from cascade.judging.rules import RuleJudge, exact
+from cascade.policyfile import load_policy
+from cascade.types import Outcome
+
+folder = Path(sys.argv[1])
+rows = [Outcome(id=f"q{i}", query=f"question {i}", reference="four") for i in range(16)]
+judge = lambda transport: RuleJudge("exact", exact)
+made = record_outcomes(load_policy(folder / "p.toml"), rows, judge=judge, folder=folder / "made", concurrency=3)
+"""
+
+
+def test_a_recording_that_is_killed_names_what_was_under_way_and_asks_for_the_rest(
+    tmp_path: Path, server: Server
+) -> None:
+    """Each call that the server saw was written down before; no tier answers twice what is recorded."""
+    tiers = "".join(
+        f'[[tiers]]\nname = "{name}"\nmodel = "slow-accepts@{name}"\nbase_url = "{server.url}"\n'
+        "price = { input = 1.0, output = 2.0 }\n"
+        for name in TIERS
+    )
+    (tmp_path / "p.toml").write_text(f'name = "p"\n[target]\nmax_error = 0.05\n{tiers}')
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)])
+    until = time.monotonic() + 30
+    while len(server.asked) < 15 and time.monotonic() < until:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    with Ledger(tmp_path / "made") as ledger:
+        known = {(tier, row.id) for row in ledger.outcomes() for tier in row.models}
+    seen = asked_of(server, 0)
+    written = (tmp_path / "made" / "spending.jsonl").read_bytes().splitlines(keepends=True)[1:]
+    calls = [msgspec.json.decode(line, type=Line) for line in written if line.endswith(b"\n")]
+    begun, ended = (Counter((one.tier, one.id) for one in calls if one.begun is which) for which in (True, False))
+    made = record_outcomes(
+        load_policy(tmp_path / "p.toml"),
+        [Outcome(id=f"q{i}", query=f"question {i}", reference="four") for i in range(16)],
+        judge=by_rule,
+        folder=tmp_path / "made",
+    )
+    assert known
+    assert not known & set(asked_of(server, sum(seen.values())))
+    assert seen <= begun
+    assert Counter((doubt.tier, doubt.id) for doubt in made.possibly_billed) == begun - ended
+    assert 1 <= len(made.possibly_billed) <= 3
+    assert all(doubt.most is not None for doubt in made.possibly_billed)
+    assert len(made.outcomes) == 16
+    assert all(set(row.models) == set(TIERS) for row in made.outcomes)
+
+
+def asked_of(server: Server, first: int) -> Counter[tuple[str, str]]:
+    """Tier and question of each request from the given one on."""
+    return Counter(
+        (one.model.partition("@")[2], one.question.replace("question ", "q")) for one in server.asked[first:]
+    )

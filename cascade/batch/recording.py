@@ -180,17 +180,16 @@ class Recorder:
                 return f"{self._last}: {error}"
             self.engine.left()  # the plan may leave tiers out, and what is missing is asked below
             known = self._kept(prompt)
-        if missing := self._missing(known):
-            await self._make_up_for(prompt, known.slice, missing)
-            missing = self._missing(self._kept(prompt))
+        for tier in self._missing(known):
+            await self._make_up_for(prompt, known.slice, tier)
+        missing = self._missing(self._kept(prompt))
         return f"{missing[0]}: {self._meter.said.get(missing[0], 'gave no answer')}" if missing else ""
 
-    async def _make_up_for(self, prompt: Outcome, slice_name: str, missing: Sequence[str]) -> None:
-        """Ask these tiers, and no others, in the request's shadow."""
+    async def _make_up_for(self, prompt: Outcome, slice_name: str, tier: str) -> None:
+        """Ask this tier and no other in the request's shadow, so that its answer is kept before the next is asked."""
         run = self.engine.run(self.request(prompt))
         run.place(slice_name)
-        tiers = [self.engine.policy.tier(name) for name in missing]
-        run.plan = replace(run.plan, shadows=tiers)
+        run.plan = replace(run.plan, shadows=[self.engine.policy.tier(tier)])
         await drive(shadow(run.in_shadow()), self.engine.parts)
 
     def _kept(self, prompt: Outcome) -> Outcome:
