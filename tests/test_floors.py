@@ -19,7 +19,8 @@ FLOORS = """
     decide ladder run paid sameness sensing flow replay columns compare ledger intake cache transports judging urgency
     learning watch recheck promotion heeding bench
     embedders
-    shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
+    shadows parts drivers replies streams callers client wrap plan following report engine
+    batch trial selftest testing demo
     cli __init__ __main__
 """
 """From low to high. A module imports from lower floors, or from what stands left of it on its own."""
@@ -48,7 +49,7 @@ def imports(file: Path) -> set[str]:
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {part(file) for file in FILES}
-FOLDERS = ["bench", "cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
+FOLDERS = ["batch", "bench", "cache", "embedding", "intake", "judging", "learning", "ledger", "report", "transports"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
