@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from cascade.bench.document import Lost, Scenario
-from cascade.bench.field import CASCADE, FRONTIER, LOTS, ORACLE, Field, Prices, field_of
+from cascade.bench.field import CASCADE, FRONTIER, LOTS, ORACLE, Field, field_of
 from cascade.bench.rivals import Rival
 from cascade.bench.scenarios import accepts, losses, scenario, scenarios, usable
 from cascade.bench.worlds import (
@@ -48,7 +48,8 @@ def played(kind: str = "regret") -> tuple[Field, tuple[Outcome, ...]]:
     learned = learn([*population(0), *held_out], policy, now=NOW)
     assert learned.status == "certified"
     router = Rival(name="router", kind="router", how="", accepts=lambda rows: np.arange(len(rows)) % 2 == 0)
-    field = field_of(learned, policy, None, Prices(), {"theirs": frozenset(row.id for row in held_out[:90])})
+    theirs = {"theirs": frozenset(row.id for row in held_out[:90])}
+    field = field_of(learned, Field(policy=policy, lock=learned.lock, embedder=None, recorded=theirs))
     return replace(field, rivals=[*field.rivals, router]), tuple(learned.test.outcomes)
 
 
