@@ -36,6 +36,27 @@ def test_the_paired_interval_turns_round_with_its_sides_and_stays_in_range() -> 
     assert every.high <= 1.0
 
 
+def test_the_paired_interval_of_five_rows_by_hand() -> None:
+    """Two gains, one loss: 3/7 and 2/7, centre 1/7, half 1.96 sqrt((5/7 - 1/49) / 7) = .6171."""
+    found = paired_difference(np.array([1.0, 1.0, 0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0, 0.0]))
+    assert found.estimate == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((1 / 7 - 0.6171, 1 / 7 + 0.6171), abs=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
+def test_the_paired_interval_covers_graded_differences_too(share: float) -> None:
+    """Most rows graded alike, the others apart by a uniform amount between -1 and 1/2."""
+    random = np.random.default_rng(8)
+    covered, repetitions = 0, 1000
+    for _ in range(repetitions):
+        apart = np.where(random.random(200) < share, random.uniform(-1.0, 0.5, 200), 0.0)
+        found = paired_difference(np.maximum(apart, 0.0), np.maximum(-apart, 0.0))
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= -share / 4 <= found.high
+    assert covered / repetitions >= 0.95 - 4 * (0.05 * 0.95 / repetitions) ** 0.5
+
+
 def test_sides_that_agree_everywhere_are_not_certain_to_agree() -> None:
     found = paired_difference(np.ones(50), np.ones(50))
     assert found.estimate == 0.0
