@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import Generator
 
 from cascade.intervals import Bootstrap, Figure, paired_difference, proportion
-from cascade.metrics import discrimination, quantile
+from cascade.metrics import auroc_figure, quantile
 
 SEED = 2026
 ROWS = (100, 300, 1000)
@@ -132,7 +132,7 @@ def of_quantile_resampled(n: int, q: float, random: Generator) -> Figure:
 
 def of_auroc(n: int, random: Generator) -> Figure:
     right = random.random(n) < RIGHT
-    found = discrimination(random.normal(APART * right, 1.0), np.full(n, RIGHT), right, boot(n)).auroc
+    found = auroc_figure(random.normal(APART * right, 1.0), right, boot(n))
     return found or Figure(estimate=float("nan"))
 
 
@@ -163,7 +163,7 @@ def cases(quick: int = 4000, slow: int = 1000, slowest: int = 300) -> list[Case]
             truth = exp(SIGMA * NormalDist().inv_cdf(q))
             made = partial(Case, population="lognormal", n=n, truth=truth, repetitions=slow)
             latency = partial(of_quantile, n, q)
-            if np.isfinite(latency(np.random.default_rng(0)).high or np.nan):
+            if latency(np.random.default_rng(0)).high is not None:
                 found.append(made(f"p{q * 100:.0f} latency, order statistics", figure=latency))
             plain = partial(of_quantile_resampled, n, q)
             found.append(made(f"p{q * 100:.0f} latency, plain bootstrap", figure=plain, used=False))
@@ -232,18 +232,19 @@ def markdown(made: dict[str, Any]) -> str:
             "## Used in reports",
             "",
             head,
-            *map(_row, used),
+            *map(row, used),
             "",
             "## Not used, and why",
             "",
             head,
-            *(_row(line) for line in made["lines"] if not line["used"]),
+            *(row(line) for line in made["lines"] if not line["used"]),
             "",
         ]
     )
 
 
-def _row(line: dict[str, Any]) -> str:
+def row(line: dict[str, Any]) -> str:
+    """One line of a table."""
     covers = f"{line['covers'] * 100:.1f} ± {line['error'] * 100:.1f} %"
     return (
         f"| {line['interval']} | {line['population']} | {line['n']:,} | {f'**{covers}**' if short(line) else covers} | "

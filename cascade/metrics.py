@@ -106,6 +106,14 @@ def auroc(score: Floats, right: Bools) -> float | None:
     return float(_auroc(_Ranking(score), right, np.ones(len(score))))
 
 
+def auroc_figure(score: Floats, right: Bools, boot: Bootstrap) -> Figure | None:
+    """``auroc`` with a percentile interval; resamples with answers of one kind only are left out of it."""
+    if auroc(score, right) is None:
+        return None
+    ranking = _Ranking(score)
+    return boot.figure(lambda w: _auroc(ranking, right, w), score)
+
+
 def _auroc(ranking: _Ranking, right: Bools, weights: Any) -> Any:
     """NaN for weights that leave out one kind."""
     import numpy as np
@@ -202,14 +210,13 @@ def calibration_error_if_perfect(probability: Floats, bins: list[Places]) -> flo
 
 
 def discrimination(score: Floats, probability: Floats, right: Bools, boot: Bootstrap) -> Discrimination:
-    """All of it for at least one row; a resample with answers of one kind only says nothing of the AUROC."""
+    """All of it, for at least one row."""
     loss = (~right).astype(float)
-    up, down, best = _Ranking(score), _Ranking(-score), _Ranking(loss)
+    down, best = _Ranking(-score), _Ranking(loss)
     bins = equal_mass_bins(probability)
-    told = auroc(score, right) is not None
     return Discrimination(
         rows=len(score),
-        auroc=boot.figure(lambda w: _auroc(up, right, w), score) if told else None,
+        auroc=auroc_figure(score, right, boot),
         aurc=boot.figure(lambda w: _aurc(down, loss, w), score),
         e_aurc=boot.figure(lambda w: _e_aurc((down, best), loss, w), score),
         ece=_calibration(probability, right, bins, boot),
