@@ -65,6 +65,17 @@ def pairs(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def intervals(arguments: argparse.Namespace) -> None:
+    """Simulate, write both files, print one of them."""
+    from benchmarks import intervals as simulated
+    from benchmarks.coverage.report import write
+
+    made = simulated.document(simulated.measure(say))
+    page = simulated.markdown(made)
+    write(made, page, "intervals")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
 def fitting(arguments: argparse.Namespace) -> None:
     """Measure, write both files, print one of them."""
     from benchmarks.fitting import report
@@ -147,6 +158,9 @@ def main() -> None:
     asked.add_argument("--repetitions", type=int, default=2000, help="of each case (default: 2000)")
     asked.add_argument("--json", action="store_true", help="print coverage.json instead of the table")
     asked.set_defaults(run=coverage)
+    asked = commands.add_parser("intervals", help="how often each interval of a report covers the truth, by simulation")
+    asked.add_argument("--json", action="store_true", help="print intervals.json instead of the tables")
+    asked.set_defaults(run=intervals)
     asked = commands.add_parser("pairs", help="promises and savings on recorded pairs of real models")
     asked.add_argument(
         "folder",
