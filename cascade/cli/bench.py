@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cascade.cli import recorded
 from cascade.cli.intake import Columns, OnlySignals, OnlyTiers, SliceBy, taken
 from cascade.cli.places import AsJson, PolicyFile
 from cascade.cli.printing import emit, note, show, status
@@ -82,14 +83,28 @@ def bench(  # noqa: PLR0913, PLR0917  every parameter is an option of the comman
     allow_conflict: AllowConflict = False,
     quick: Quick = False,
     report: Page = None,
+    record: recorded.Record = False,
+    exact: recorded.Exact = False,
+    numeric: recorded.Numeric = False,
+    json_equal: recorded.JsonEqual = False,
+    command: recorded.Command = None,
+    rubric: recorded.Rubric = None,
+    base_url_judge: recorded.JudgeUrl = None,
+    price_judge: recorded.JudgePrice = None,
+    budget: recorded.Ceiling = None,
+    yes: recorded.Yes = False,
+    max_tokens: recorded.MaxTokens = 2048,
+    concurrency: recorded.Concurrency = 4,
     json: AsJson = False,
 ) -> None:
     """Compare a certified cascade with what a sceptic would try, on rows that nothing was fitted on.
 
     Rows of the splits `fit` and `certify` calibrate the cascade and fit everything that it is compared with,
     rows of split `test` give every figure; rows without a split are dealt out by a hash of their id.
-    No lock is read or written. Without --policy, `--tiers cheap,frontier` and a target will do. The exit
-    status is 1 where the cascade does not pay, or cannot be told to.
+    No lock is read or written. Without --policy, `--tiers cheap,frontier` and a target will do. With --record
+    every tier of the policy is asked each question of FILE now, the answers are judged (by a rule, or by the
+    model that --judge names) and kept in NAME.record. The exit status is 1 where the cascade does not pay, or
+    cannot be told to.
 
     JSON: `policy`, `target`, `status` (certified, refused, contradicted), `statement`, `judges`, `rows` (by
     split), `measured` (rows of every figure), `left_out`, `verdict` (`pays`, `sentence`, `saving`,
@@ -105,11 +120,19 @@ def bench(  # noqa: PLR0913, PLR0917  every parameter is an option of the comman
     """
     rates = rates_of(signal_cost or [])
     asked = target_of(max_error, max_regret, confidence)
-    found = taken(outcomes, tiers=tiers, slice_by=slice_by, signals=signals, column=column)
-    if policy is None and tiers is not None:
-        loaded = minimal(tiers, asked, rates, found.outcomes, "bench")
-    else:
+    recording = recorded.Recorded(
+        exact, numeric, json_equal, command, (judge or None) if record else None, rubric, base_url_judge, price_judge,
+        budget, yes, max_tokens, concurrency,
+    )  # fmt: skip
+    if record:
         _, loaded = policy_under(policy, asked, rates)
+        rows, judge = recorded.record(outcomes, loaded, recording), ""
+    elif recording.given:
+        raise typer.BadParameter("judges by rule or rubric, --budget and --yes are for --record")
+    else:
+        rows = taken(outcomes, tiers=tiers, slice_by=slice_by, signals=signals, column=column).outcomes
+        named = policy is not None or not tiers
+        loaded = policy_under(policy, asked, rates)[1] if named else minimal(tiers or "", asked, rates, rows, "bench")
     options = {
         "judge": judge,
         "judge_cost": judge_cost,
@@ -118,7 +141,7 @@ def bench(  # noqa: PLR0913, PLR0917  every parameter is an option of the comman
         "ablation": not quick,
         "scenarios": not quick,
     }
-    _finish(measured(found.outcomes, loaded, beside, options), report, json)
+    _finish(measured(rows, loaded, beside, options), report, json)
 
 
 def measured(outcomes: list[Outcome], policy: Policy, beside: Path | None, options: dict[str, Any]) -> Bench:
