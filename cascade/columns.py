@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Column(Record, frozen=True, kw_only=True):
     """One strategy over n rows; every array has shape (n,).
 
-    ``quality`` in [0, 1], ``cost`` in dollars with all that the caller's request brought about, ``latency``
-    in seconds, ``cheap`` the share served without the last tier (0 or 1, or a probability where lots are
-    drawn), ``cpu`` in seconds or None. ``asked`` says whether a cheap draft was paid for, so that
+    ``quality`` in [0, 1], ``cost`` in dollars with all that the caller's request brought about, ``cheap`` the
+    share served without the last tier (0 or 1, or a probability where lots are drawn), ``latency`` and ``cpu``
+    in seconds, None unless every row has them. ``asked`` says whether a cheap draft was paid for, so that
     ``asked`` and not ``cheap`` is an escalation. ``aside`` is what comes on top, off the caller's path
     (audits, labels), in dollars, expected; None for a strategy that has none.
     """
@@ -33,9 +33,9 @@ class Column(Record, frozen=True, kw_only=True):
     name: str
     quality: Any
     cost: Any
-    latency: Any
     cheap: Any
     asked: Any
+    latency: Any = None
     cpu: Any = None
     aside: Any = None
 
@@ -63,7 +63,7 @@ def always(outcomes: Sequence[Outcome], tier: str, name: str, *, last: bool) -> 
         name=name,
         quality=np.array([model.quality for model in models], dtype=float),
         cost=np.array([model.cost for model in models], dtype=float),
-        latency=np.array([model.latency_ms or 0.0 for model in models]) / 1e3,
+        latency=whole([model.latency_ms for model in models], 1e-3),
         cpu=whole([model.cpu_ms for model in models], 1e-3),
         cheap=np.full(len(models), 0.0 if last else 1.0),
         asked=np.full(len(models), not last),
@@ -80,7 +80,7 @@ def flowed(rows: Sequence[Replayed], policy: Policy, name: str = "cascade", asid
         name=name,
         quality=np.array([row.quality for row in rows], dtype=float),
         cost=np.array([row.cost for row in rows], dtype=float),
-        latency=np.array([row.latency for row in rows], dtype=float),
+        latency=np.array([row.latency for row in rows], dtype=float) if all(map(_timed, rows)) else None,
         cpu=whole([row.cpu for row in rows], 1.0),
         cheap=np.array([float(by != last) for by in served]),
         asked=np.array([_drafted(row, last) for row in rows]),
@@ -99,16 +99,13 @@ def lots(cheap: Column, frontier: Column, spent: float) -> Column:
 
     gap = float(frontier.cost.mean() - cheap.cost.mean())
     share = min(max((float(frontier.cost.mean()) - spent) / gap, 0.0), 1.0) if gap > 0 else 0.0
-    mixed = {
-        name: share * getattr(cheap, name) + (1 - share) * getattr(frontier, name)
-        for name in ("quality", "cost")
-    }
+    mixed = {name: share * getattr(cheap, name) + (1 - share) * getattr(frontier, name) for name in ("quality", "cost")}
     n = len(cheap.cost)
     drawn = np.random.default_rng(0).random(n) < share
     return Column(
         name="lots at equal cost",
         **mixed,
-        latency=np.where(drawn, cheap.latency, frontier.latency),
+        latency=picked(drawn, cheap.latency, frontier.latency),
         cheap=np.full(n, share),
         asked=np.zeros(n, dtype=bool),
     )
@@ -122,8 +119,8 @@ def gated(name: str, accepts: Any, cheap: Column, frontier: Column) -> Column:
         name=name,
         quality=np.where(accepts, cheap.quality, frontier.quality),
         cost=cheap.cost + np.where(accepts, 0.0, frontier.cost),
-        latency=cheap.latency + np.where(accepts, 0.0, frontier.latency),
-        cpu=None if cheap.cpu is None or frontier.cpu is None else cheap.cpu + np.where(accepts, 0.0, frontier.cpu),
+        latency=_after(accepts, cheap.latency, frontier.latency),
+        cpu=_after(accepts, cheap.cpu, frontier.cpu),
         cheap=np.asarray(accepts, dtype=float),
         asked=np.ones(len(cheap.cost), dtype=bool),
     )
@@ -137,8 +134,8 @@ def routed(name: str, accepts: Any, cheap: Column, frontier: Column) -> Column:
         name=name,
         quality=np.where(accepts, cheap.quality, frontier.quality),
         cost=np.where(accepts, cheap.cost, frontier.cost),
-        latency=np.where(accepts, cheap.latency, frontier.latency),
-        cpu=None if cheap.cpu is None or frontier.cpu is None else np.where(accepts, cheap.cpu, frontier.cpu),
+        latency=picked(accepts, cheap.latency, frontier.latency),
+        cpu=picked(accepts, cheap.cpu, frontier.cpu),
         cheap=np.asarray(accepts, dtype=float),
         asked=np.asarray(accepts, dtype=bool),
     )
@@ -161,7 +158,7 @@ def oracle(models: Sequence[Column], frontier: Column) -> Column:
         name="oracle",
         quality=quality[best, n],
         cost=cost[best, n],
-        latency=np.stack([one.latency for one in everyone])[best, n],
+        latency=None if any(one.latency is None for one in everyone) else _stacked(everyone)[best, n],
         cheap=(best < len(models)).astype(float),
         asked=best < len(models),
     )
@@ -173,6 +170,33 @@ def whole(values: list[float | None], scale: float) -> Floats | None:
 
     known = [value for value in values if value is not None]
     return np.array(known) * scale if len(known) == len(values) else None
+
+
+def picked(accepts: Any, cheap: Any, frontier: Any) -> Any:
+    """The one where accepted, else the other; None where either is not known."""
+    import numpy as np
+
+    return None if cheap is None or frontier is None else np.where(accepts, cheap, frontier)
+
+
+def _stacked(columns: Sequence[Column]) -> Any:
+    import numpy as np
+
+    return np.stack([column.latency for column in columns])
+
+
+def _after(accepts: Any, cheap: Any, frontier: Any) -> Any:
+    """The one, and the other after it unless accepted; None where either is not known."""
+    import numpy as np
+
+    return None if cheap is None or frontier is None else cheap + np.where(accepts, 0.0, frontier)
+
+
+def _timed(row: Replayed) -> bool:
+    """Does every call of this row have a recorded latency? One without counts as no time at all."""
+    steps = row.decision.steps if row.decision is not None else []
+    models = row.outcome.models
+    return all(s.tier in models and models[s.tier].latency_ms is not None for s in steps if s.kind == "call")
 
 
 def _drafted(row: Replayed, last: str) -> bool:

@@ -31,7 +31,7 @@ class Strategy(Record, frozen=True, kw_only=True):
     wrong answers among those that the last tier did not give. ``cost`` and ``saving`` hold audits where
     a strategy has them, and ``saving_before_audits`` then says what it would be without. ``escalation_rate``
     is the share of rows for which a cheap draft was paid and thrown away. Latencies are of all rows,
-    escalated ones included.
+    escalated ones included, and None where not recorded for every row.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Strategy(Record, frozen=True, kw_only=True):
     accept_rate: Figure
     escalation_rate: Figure
     accepted_error: Figure | None = None
-    latency: Figure
-    latency_p50: Figure
-    latency_p95: Figure
-    latency_p99: Figure
+    latency: Figure | None = None
+    latency_p50: Figure | None = None
+    latency_p95: Figure | None = None
+    latency_p99: Figure | None = None
     cpu: Figure | None = None
 
 
@@ -99,7 +99,6 @@ class Table:
         whole = bool(np.isin(one.cheap, (0.0, 1.0)).all())
         accepted = one.quality[one.cheap == 1.0]
         n, boot = len(one.cheap), self.boot
-        slow = {name: self._slow(one.latency, q) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
         return Strategy(
             name=one.name,
             cost=boot.mean(one.spent),
@@ -112,11 +111,8 @@ class Table:
             accepted_error=proportion(int((accepted < RIGHT).sum()), len(accepted))
             if whole and len(accepted)
             else None,
-            latency=boot.mean(one.latency),
-            latency_p50=slow["p50"],
-            latency_p95=slow["p95"],
-            latency_p99=slow["p99"],
             cpu=boot.mean(one.cpu) if one.cpu is not None else None,
+            **self._slow(one.latency),
         )
 
     def delta(self, one: Column, other: Column | None = None) -> Figure:
@@ -128,10 +124,14 @@ class Table:
             return paired_difference(one.quality, theirs)
         return self.boot.mean(one.quality - theirs)
 
-    def _slow(self, latency: Any, share: float) -> Figure:
+    def _slow(self, latency: Any) -> dict[str, Figure]:
         from cascade.metrics import quantile
 
-        return quantile(latency, share, self.boot)
+        if latency is None:
+            return {}
+        shares = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
+        slow = {name: quantile(latency, share, self.boot) for name, share in shares.items()}
+        return {"latency": self.boot.mean(latency), **slow}
 
 
 def others(outcomes: Sequence[Outcome], policy: Policy) -> list[str]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
+PART = 2**21
+"""Weights that a statistic gets at a time: what it makes of them stays within tens of megabytes."""
+
 Z95 = 1.959963984540054
 """0.975 quantile of the standard normal distribution: every interval here is a 95 % one."""
 
@@ -81,8 +84,15 @@ class Bootstrap:
         return self.figure(lambda w: 1.0 - (w @ ours) / (w @ theirs), ours)
 
     def figure(self, statistic: Callable[[Any], Any], like: Floats) -> Figure:
-        """Any statistic of row weights, on the rows as they are and on every resample."""
+        """Any statistic of row weights, on the rows as they are and on every resample.
+
+        It is given weights of shape (rows,) or (some resamples, rows): whole numbers, how often each
+        row was drawn. NaN says that it has no value on a resample, which is then left out.
+        """
         import numpy as np
 
-        low, high = np.quantile(statistic(self._weights), [0.025, 0.975])
-        return Figure(estimate=float(statistic(np.ones_like(like))), low=float(low), high=float(high))
+        parts = np.array_split(self._weights, -(-self._weights.size // PART))
+        drawn = np.concatenate([statistic(part) for part in parts])
+        drawn = drawn[~np.isnan(drawn)]
+        low, high = map(float, np.quantile(drawn, [0.025, 0.975])) if len(drawn) else (None, None)
+        return Figure(estimate=float(statistic(np.ones(len(like)))), low=low, high=high)

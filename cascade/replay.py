@@ -31,6 +31,16 @@ from cascade.types import (
 )
 
 
+class Spent(Record, frozen=True, kw_only=True):
+    """Where the dollars of one request went."""
+
+    served: float = 0.0
+    wasted: float = 0.0
+    extras: float = 0.0
+    embedding: float = 0.0
+    frontier: float = 0.0
+
+
 class Replayed(Record, frozen=True, kw_only=True):
     """What became of one recorded request: the decision, and what was served.
 
@@ -45,6 +55,24 @@ class Replayed(Record, frozen=True, kw_only=True):
     latency: float
     cpu: float | None
     error: str = ""
+    last: str = ""
+
+    @property
+    def spent(self) -> Spent:
+        """The cost in its parts."""
+        found = dict.fromkeys(("served", "wasted", "extras", "embedding", "frontier"), 0.0)
+        for step in self.decision.steps if self.decision is not None else []:
+            cost = step.cost or 0.0
+            served_by = self.decision.served_by if self.decision is not None else ""
+            if step.kind in ("lookup", "embed"):
+                found["embedding"] += cost
+            elif step.kind != "call":
+                found["extras"] += cost
+            elif step.tier == self.last:
+                found["frontier"] += cost
+            else:
+                found["served" if step.tier == served_by else "wasted"] += cost
+        return Spent(**found)
 
 
 def replay(outcomes: Iterable[Outcome], rules: Rules, embedder: Embedder | None = None) -> Iterator[Replayed]:
@@ -71,6 +99,7 @@ def replay_one(outcome: Outcome, rules: Rules, embedder: Embedder | None = None)
         latency=tape.now(),
         cpu=tape.cpu(),
         error=error,
+        last=rules.policy.last.name,
     )
 
 

@@ -245,13 +245,28 @@ RIGHT = 0.5
 """Graded qualities from here on count as right wherever an answer must be right or wrong."""
 
 
+class Sample(Record, frozen=True, kw_only=True):
+    """One of several answers that a tier drew to the same request; the fields mean what they mean there."""
+
+    answer: str | None = None
+    correct: int | None = None
+    score: float | None = None
+    verdicts: list[Verdict] = []
+
+    @property
+    def quality(self) -> float | None:
+        """In [0, 1], found as the quality of a tier's one answer is."""
+        return _quality(self)
+
+
 class ModelOutcome(Record, frozen=True, kw_only=True):
     """What is known of one tier's answer to one request, or of the stored answer that was nearest.
 
     ``correct`` (0 or 1) and ``score`` are what recorded data sets bring; ``verdicts`` are what
     judges of this project say. ``latency_ms`` is in milliseconds, as such data sets have it.
     ``entry`` is the key under which the answer is stored; of a stored answer that was found ``question``
-    is the one that it was given to.
+    is the one that it was given to. ``samples`` are further draws of the same tier, to tell how much its
+    answers differ; none of them was served.
     """
 
     answer: str | None = None
@@ -260,6 +275,7 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
     correct: int | None = None
     score: float | None = None
     verdicts: list[Verdict] = []
+    samples: list[Sample] = []
     checks: list[CheckResult] = []
     signals: dict[str, float] = {}
     families: list[str] | None = None
@@ -280,12 +296,16 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
     @property
     def quality(self) -> float | None:
         """In [0, 1]: the latest verdict's score or word, else what the data set brought; else None."""
-        if self.verdicts:
-            verdict = self.verdicts[-1]
-            return verdict.score if verdict.score is not None else float(verdict.acceptable)
-        if self.score is not None:
-            return self.score
-        return None if self.correct is None else float(self.correct)
+        return _quality(self)
+
+
+def _quality(judged: Sample | ModelOutcome) -> float | None:
+    if judged.verdicts:
+        verdict = judged.verdicts[-1]
+        return verdict.score if verdict.score is not None else float(verdict.acceptable)
+    if judged.score is not None:
+        return judged.score
+    return None if judged.correct is None else float(judged.correct)
 
 
 OUTCOME_VERSION = 1

@@ -14,7 +14,6 @@ from cascade.bench.document import (
     Curve,
     Discriminated,
     Entrant,
-    Escalated,
     Flattered,
     Lost,
     Noise,
@@ -29,6 +28,7 @@ from cascade.columns import Column, gated, lots, oracle, routed
 from cascade.compare import Strategy, Table
 from cascade.evidence import LeftOut
 from cascade.intervals import Figure, proportion
+from cascade.metrics import Discrimination, Escalations, escalations
 from cascade.types import Outcome
 from tests.evidence_examples import Rows, reliability
 
@@ -134,12 +134,17 @@ def pays(n: int = 600, slices: int = len(SLICES)) -> Bench:
         entrants=[Entrant(name=one.name, what=f"what {one.name} does", promise="") for one in strategies],
         slices=tables,
         ablation=ablation(world),
+        claims=["That the three together save most holds on these rows."],
         waterfall=waterfall(columns[3], world),
-        escalations=escalated(columns[3], world),
+        escalations=escalations(world.cheap.quality, world.frontier.quality, columns[3].cheap == 0.0),
         confidence=[
             Discriminated(
-                source="cheap", rows=n, auroc=figure(0.792, 0.03), aurc=figure(0.081, 0.012),
-                e_aurc=figure(0.041, 0.01), ece=figure(0.048, 0.02), ece_if_perfect=0.031, best_raw_auroc=0.771,
+                source="cheap",
+                of=Discrimination(
+                    rows=n, auroc=figure(0.792, 0.03), aurc=figure(0.081, 0.012), e_aurc=figure(0.041, 0.01),
+                    ece=figure(0.048, 0.02), ece_if_perfect=0.031,
+                ),
+                best_raw="top.min_margin", best_raw_auroc=0.771,
             )
         ],
         reliability=[reliability("cheap", Rows(640, 11, 5.0))],
@@ -175,7 +180,15 @@ def ablation(world: World) -> list[Ablated]:
     for i, name in enumerate(("all three", "cascade only", "routing only", "cache only", "guided prompt only")):
         column = gated("cascade" if not i else name, world.confidence >= 0.9 + 0.015 * i, world.cheap, world.frontier)
         strategy = world.summed([world.frontier, column])[1]
-        found.append(Ablated(name=name, what=f"{name}, nothing else", certified=i != 3, strategy=strategy))
+        found.append(
+            Ablated(
+                name=name,
+                what=f"{name}, nothing else",
+                certified=i != 3,
+                strategy=strategy,
+                saving_gain=figure(0, 0.01),
+            )
+        )
     return found
 
 
@@ -193,14 +206,6 @@ def waterfall(cascade: Column, world: World) -> Waterfall:
     }
     whole = parts["frontier"] - parts["avoided"] + sum(parts[name] for name in list(parts)[2:])
     return Waterfall(**parts, cascade=whole)
-
-
-def escalated(cascade: Column, world: World) -> Escalated:
-    sent = cascade.cheap == 0.0
-    cheap, dear, n = world.cheap.quality[sent], world.frontier.quality[sent], int(sent.sum())
-    shares = [(dear > cheap), (dear == cheap), (dear < cheap)]
-    useful, wasted, harmful = (proportion(int(one.sum()), n) for one in shares)
-    return Escalated(rows=n, useful=useful, wasted=wasted, harmful=harmful)
 
 
 def curve(world: World) -> Curve:
@@ -265,14 +270,13 @@ def bare() -> Bench:
     nothing = Figure(estimate=float("nan"))
     whole = pays(40)
     return replace(
-        whole, status="refused", level=None, statement="Nothing is certified: too few rows.", strategies=strategies,
+        whole, status="refused", statement="Nothing is certified: too few rows.", strategies=strategies,
         verdict=replace(
             whole.verdict, pays="cannot tell yet", sentence="It cannot be told yet.", saving=strategies[2].saving,
             accept_rate=strategies[2].accept_rate, price_ratio=None, judge_cost=None,
         ),
         judges={}, left_out=[], entrants=[], slices=[], ablation=[], waterfall=waterfall(columns[3], world),
-        escalations=Escalated(rows=0, useful=nothing, wasted=nothing, harmful=nothing),
+        escalations=Escalations(rows=40, escalated=0, useful=nothing, wasted=nothing, harmful=nothing, counts={}),
         confidence=[], reliability=[], curve=None, scenarios=[], flattered=[], notes=[],
-        noise=Noise(questions=0, question=None, draw=None, judge=None, redrawing=None, sentence="Nothing was drawn twice."),
-        tails=Tails(searched=0, misses=0, found=[], sentence="There is no miss to search for."),
+        noise=None, tails=None, claims=[],
     )  # fmt: skip

@@ -15,11 +15,12 @@ FLOORS = """
     lexicon matching pairing
     tables
     policy policyfile asks signals neighbours confidence lock promise history difference gates checks prices intents
-    fresh exact paired betting economics intervals evidence simulate
-    decide ladder run paid sameness sensing flow replay compare ledger intake cache transports judging learning
+    fresh exact paired betting economics intervals metrics variance evidence simulate
+    decide ladder run paid sameness sensing flow replay columns compare ledger intake cache transports judging learning
     watch recheck promotion heeding
     embedders
-    shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
+    shadows parts drivers replies streams callers client wrap plan following
+    report bench engine trial selftest testing demo
     cli __init__ __main__
 """
 """From low to high. A module imports from lower floors, or from what stands left of it on its own."""

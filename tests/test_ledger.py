@@ -39,6 +39,7 @@ from cascade.types import (
     Decision,
     ModelOutcome,
     Outcome,
+    Sample,
     Step,
     Usage,
     Verdict,
@@ -434,6 +435,7 @@ def telling() -> Outcome:
         tool_calls=[{"function": {"name": "zebra-tool"}}],
         checks=[CheckResult(name="json", outcome="fail", detail="at 'zebra-answer'")],
         verdicts=[verdict],
+        samples=[Sample(answer="zebra-answer", verdicts=[verdict])],
         signals={"length": 3.0},
     )
     step = Step(kind="check", detail="zebra-answer does not parse")
@@ -465,6 +467,7 @@ def test_redacted_content_never_reaches_the_disk(tmp_path: Path, content: Any) -
     assert row.params == {"temperature": 0.5}
     assert row.models["cheap"].signals == {"length": 3.0}
     assert [v.judge for v in row.models["cheap"].verdicts] == ["j", "k"]
+    assert [sample.quality for sample in row.models["cheap"].samples] == [0.0]
 
 
 def test_the_hash_tells_questions_apart_within_a_store_and_nothing_between_stores(tmp_path: Path) -> None:
@@ -633,6 +636,7 @@ model = st.builds(
     correct=st.none() | st.integers(0, 1),
     signals=st.dictionaries(text, number, max_size=2),
     verdicts=st.lists(verdict, max_size=2),
+    samples=st.lists(st.builds(Sample, answer=st.none() | text, verdicts=st.lists(verdict, max_size=1)), max_size=2),
     logprobs=st.none() | st.lists(number, max_size=3),
     top_logprobs=st.none() | st.lists(st.lists(number, max_size=2), max_size=2),
 )
@@ -680,9 +684,11 @@ def test_recorded_data_sets_are_read_as_they_are(tmp_path: Path) -> None:
     """Unknown fields are ignored; right and wrong may be a number of either kind or a boolean."""
     path = tmp_path / "data.jsonl.gz"
     models = b'"a": {"correct": 1.0, "judge": "x"}, "b": {"correct": false}, "c": {"correct": 1, "score": 1}'
+    models += b', "drawn": {"samples": [{"answer": "x", "correct": true}, {"correct": 0.0, "extra": 1}]}'
     path.write_bytes(gzip.compress(b'\n{"id": "q", "dataset": "d", "slice": "s", "models": {' + models + b"}}\n\n"))
     (row,) = read_outcomes(path)
-    assert [(type(m.correct), m.correct) for m in row.models.values()] == [(int, 1), (int, 0), (int, 1)]
+    labelled = [*(row.models[name] for name in "abc"), *row.models["drawn"].samples]
+    assert [(type(m.correct), m.correct) for m in labelled] == [(int, 1), (int, 0), (int, 1), (int, 1), (int, 0)]
 
 
 @pytest.mark.parametrize(

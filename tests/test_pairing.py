@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cascade.learning.features import auroc
 from cascade.learning.pairing import connected, fit_pairing
+from cascade.metrics import auroc
 from cascade.pairing import BUCKETS, Pairing
 from cascade.types import Draft, Hit
 

@@ -73,4 +73,5 @@ def mark(axes: Axes, at: float, one: Figure, scale: float, **looks: Any) -> None
     """An estimate and, where it has one, its interval."""
     if one.low is not None and one.high is not None:
         axes.hlines(at, one.low * scale, one.high * scale, color=looks["color"], linewidth=1.6)
-    axes.plot([one.estimate * scale], [at], linestyle="", **{"markersize": 6, "markeredgecolor": PAPER} | looks)
+    looks = {"markersize": 6, "markeredgecolor": PAPER, **looks}
+    axes.plot([one.estimate * scale], [at], linestyle="", **looks)

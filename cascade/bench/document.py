@@ -11,6 +11,7 @@ from typing import Literal
 from cascade.compare import Strategy
 from cascade.evidence import LeftOut, Reliability, Status
 from cascade.intervals import Figure
+from cascade.metrics import Discrimination, Escalations
 from cascade.types import Record
 
 Pays = Literal["pays", "does not pay", "cannot tell yet"]
@@ -37,13 +38,14 @@ class Ablated(Record, frozen=True, kw_only=True):
     """One variant with parts taken out, calibrated by itself on the same rows.
 
     ``certified`` says whether its own calibration found a promise; without one it sends everything to the
-    frontier, unless ``what`` says otherwise.
+    frontier, unless ``what`` says otherwise. ``saving_gain`` is its saving less the cascade's, a paired interval.
     """
 
     name: str
     what: str
     certified: bool
     strategy: Strategy
+    saving_gain: Figure
 
 
 class Waterfall(Record, frozen=True, kw_only=True):
@@ -89,32 +91,16 @@ class Verdict(Record, frozen=True, kw_only=True):
     judge_cost: float | None
 
 
-class Escalated(Record, frozen=True, kw_only=True):
-    """What escalations of the cascade were worth, as shares of them, against the first cheap draft.
-
-    ``useful``: the frontier was right and the draft was not. ``wasted``: both right or both wrong.
-    ``harmful``: the draft was right and the frontier was not.
-    """
-
-    rows: int
-    useful: Figure
-    wasted: Figure
-    harmful: Figure
-
-
 class Discriminated(Record, frozen=True, kw_only=True):
-    """How well the confidence of one source ranks and how well it is calibrated, on held-out rows.
+    """One source's confidence on held-out rows: ``of`` how it ranks and how well it is calibrated.
 
-    ``aurc`` is the area under risk over coverage, ``e_aurc`` what it is above the best possible ranking.
+    ``best_raw`` is the signal that ranked best on the rows seen and ``best_raw_auroc`` what it has on these;
+    None for a source without one.
     """
 
     source: str
-    rows: int
-    auroc: Figure | None
-    aurc: Figure
-    e_aurc: Figure
-    ece: Figure
-    ece_if_perfect: float
+    of: Discrimination
+    best_raw: str | None = None
     best_raw_auroc: float | None = None
 
 
@@ -145,16 +131,17 @@ class Curve(Record, frozen=True, kw_only=True):
 class Noise(Record, frozen=True, kw_only=True):
     """Where the uncertainty of the quality difference comes from; None where the rows cannot say.
 
-    Shares of the variance of the mean difference: which questions were asked, which answer was drawn at this
-    temperature, what the judge said. ``redrawing`` is by how much the difference would move (95 %) from
-    drawing again alone, and ``sentence`` says when the difference is smaller than that.
+    ``question``, ``draw`` and ``judge`` are shares of the variance of the mean difference, from ``questions``
+    served cheap and drawn or judged more than once: which questions were asked, which answer was drawn, what
+    the judge said. ``redrawing`` is by how much the difference would move (95 %) from drawing again alone,
+    and ``sentence`` says when the difference is smaller than that.
     """
 
     questions: int
-    question: float | None
-    draw: float | None
-    judge: float | None
-    redrawing: float | None
+    question: float | None = None
+    draw: float | None = None
+    judge: float | None = None
+    redrawing: float | None = None
     sentence: str
 
 
@@ -226,14 +213,15 @@ class Scenario(Record, frozen=True, kw_only=True):
 class Bench(Record, frozen=True, kw_only=True):
     """A whole benchmark. ``strategies`` begins with always-frontier; the certified cascade is named ``cascade``.
 
-    ``kind`` and ``level`` are the target's, ``target`` it in words; ``level`` is None where nothing is promised.
-    ``rows`` counts rows by split, ``measured`` how many of the held-out ones every figure is of.
+    ``kind`` and ``level`` are the target's, ``target`` it in words.
+    ``claims`` are what is said of such systems, held against the ablation. ``rows`` counts rows by split,
+    ``measured`` how many of the held-out ones every figure is of.
     """
 
     policy: str
     target: str
-    kind: Literal["error", "regret"] = "error"
-    level: float | None = None
+    kind: Literal["error", "regret"]
+    level: float
     status: Status
     statement: str
     judges: dict[str, int]
@@ -245,14 +233,15 @@ class Bench(Record, frozen=True, kw_only=True):
     entrants: list[Entrant]
     slices: list[SliceTable]
     ablation: list[Ablated]
+    claims: list[str]
     waterfall: Waterfall
-    escalations: Escalated
+    escalations: Escalations
     confidence: list[Discriminated]
     reliability: list[Reliability]
     curve: Curve | None
-    noise: Noise
-    tails: Tails
     flattered: list[Flattered]
+    noise: Noise | None = None
+    tails: Tails | None = None
     labels: list[object] = []
     scenarios: list[Scenario] = []
     notes: list[str] = []

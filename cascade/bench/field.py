@@ -12,22 +12,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cascade.bench.rivals import Rival, first_cheap, rivals
+from cascade.bench.rivals import Rival, rivals
 from cascade.columns import Column, always, flowed, gated, lots, oracle, routed
 from cascade.compare import Table, comparable, others
-from cascade.embedding import Embedder
-from cascade.errors import ConfigError
-from cascade.evidence import LeftOut
 from cascade.learning.account import rules_under
 from cascade.learning.calibrate import Learned
 from cascade.learning.rows import Rows, read_rows
 from cascade.lock import Lock
 from cascade.policy import Policy
 from cascade.replay import Replayed, replay
-from cascade.types import CACHE, Outcome, Record
+from cascade.types import Outcome, Record
 
 FRONTIER = "always-frontier"
 CASCADE = "cascade"
+LOTS = "lots at equal cost"
 ORACLE = "oracle"
 
 
@@ -43,8 +41,9 @@ class Prices(Record, frozen=True, kw_only=True):
 class Measured(Record, frozen=True, kw_only=True):
     """All strategies on the same rows. ``rows[i]`` is what the flow did with ``outcomes[i]``.
 
-    ``columns`` are by name, always-frontier first; ``slices`` has the slice of each row as serving found it.
-    ``table`` sums columns up (``cascade.compare.Table``); ``left_out`` counts rows by reason.
+    ``columns`` are by name, always-frontier and the first cheap tier first; ``slices`` has the slice of each
+    row as serving found it. ``table`` sums columns up (``cascade.compare.Table``); ``left_out`` counts rows
+    by reason.
     """
 
     rows: list[Replayed]
@@ -53,6 +52,11 @@ class Measured(Record, frozen=True, kw_only=True):
     columns: dict[str, Column]
     table: Any
     left_out: dict[str, int] = {}
+
+    @property
+    def cheap(self) -> Column:
+        """Every row answered by the first cheap tier."""
+        return list(self.columns.values())[1]
 
     @property
     def frontier(self) -> Column:
@@ -66,13 +70,15 @@ class Measured(Record, frozen=True, kw_only=True):
 
 
 class Field(Record, frozen=True, kw_only=True):
-    """What takes part. ``recorded`` maps a name to the ids of rows whose cheap answer some other system
+    """What takes part. ``embedder`` is the one that serves, ``reader`` one that routers read questions with;
+    both may be None. ``recorded`` maps a name to the ids of rows whose cheap answer some other system
     accepted, as it was recorded; ids that it says nothing of count as not accepted.
     """
 
     policy: Policy
     lock: Lock
     embedder: Any
+    reader: Any = None
     rivals: list[Rival] = []
     recorded: dict[str, frozenset[str]] = {}
     prices: Prices = Prices()
@@ -94,13 +100,11 @@ class Field(Record, frozen=True, kw_only=True):
         frontier = always(outcomes, self.policy.last.name, FRONTIER, last=True)
         singles = [always(outcomes, name, f"always {name}", last=False) for name in others(outcomes, self.policy)]
         ours = flowed(rows, self.policy, CASCADE, aside=self.audits(rows, frontier))
-        columns = [frontier, *singles, ours]
-        if singles:
-            columns += [lots(singles[0], frontier, float(ours.spent.mean())), oracle(singles, frontier)]
-            columns += [self._rival(one, one.accepts(kept), singles[0], frontier) for one in self.rivals]
-            for name, accepted in self.recorded.items():
-                mask = np.array([outcome.id in accepted for outcome in outcomes])
-                columns.append(gated(name, mask, singles[0], frontier))
+        cheap = singles[0]
+        columns = [frontier, *singles, lots(cheap, frontier, float(ours.spent.mean())), oracle(singles, frontier), ours]
+        columns += [self._rival(one, one.accepts(kept), cheap, frontier) for one in self.rivals]
+        for name, accepted in self.recorded.items():
+            columns.append(gated(name, np.array([one.id in accepted for one in outcomes]), cheap, frontier))
         return Measured(
             rows=rows,
             outcomes=outcomes,
@@ -124,18 +128,11 @@ class Field(Record, frozen=True, kw_only=True):
         return made(rival.name, accepts, cheap, frontier)
 
 
-def field_of(
-    learned: Learned, policy: Policy, embedder: Embedder | None, prices: Prices, recorded: dict[str, frozenset[str]]
-) -> Field:
-    """The field under a calibration's lock, its rivals fitted on the rows that the calibration was made of.
-
-    ``ConfigError`` where no cheap tier is left to compare with.
-    """
-    if not any(source.name != CACHE for source in policy.sources):
-        raise ConfigError(f"policy {policy.name!r} has one tier: there is nothing to compare the frontier with")
-    alone = Field(policy=policy, lock=learned.lock, embedder=embedder, prices=prices, recorded=recorded)
-    sent = 1.0 - float(alone.measured(learned.test).cascade.cheap.mean())
-    return replace(alone, rivals=rivals(together(learned.fit, learned.certify), policy, embedder, sent))
+def field_of(learned: Learned, bare: Field) -> Field:
+    """The field with its rivals, fitted on the rows that the calibration was made of."""
+    policy = bare.policy
+    sent = 1.0 - float(bare.measured(learned.test).cascade.cheap.mean())
+    return replace(bare, rivals=rivals(together(learned.fit, learned.certify), policy, bare.reader, sent))
 
 
 def together(one: Rows, other: Rows) -> Rows:
@@ -149,6 +146,3 @@ def together(one: Rows, other: Rows) -> Rows:
         name: np.concatenate([getattr(one, name), getattr(other, name)], axis=1) for name in TABLES
     }
     return Rows(**listed, **tables, propensity=np.concatenate([one.propensity, other.propensity]))
-
-
-__all__ = ["CASCADE", "FRONTIER", "ORACLE", "Field", "Measured", "Prices", "field_of", "first_cheap", "together"]

@@ -14,11 +14,10 @@ from cascade.bench.field import CASCADE, FRONTIER
 from cascade.bench.scatter import cost_quality
 from cascade.compare import Strategy
 from cascade.evidence import Choice
-from cascade.intervals import Figure
 from cascade.report import pictures as calibration
 from cascade.report.drawing import BOUND, CHOSEN, CURVE, GRID, INK, KINDS, QUIET, TARGET, Mark, Picture, plain, wrapped
 from cascade.report.rendering import put_bytes
-from cascade.report.words import dollars, percent
+from cascade.report.words import dollars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -35,7 +34,8 @@ def pictures(bench: Bench) -> dict[str, Picture]:
     found = {"cost-quality": cost_quality(bench), "waterfall": waterfall(bench.waterfall)}
     if bench.slices:
         found["slices"] = slices(bench.slices)
-    found["latency"] = latency(bench.strategies)
+    if any(one.latency_p95 is not None for one in bench.strategies):
+        found["latency"] = latency(bench.strategies)
     if bench.ablation:
         found["ablation"] = ablation(bench.ablation)
     if bench.scenarios:
@@ -138,7 +138,8 @@ def latency(strategies: list[Strategy]) -> Picture:
         axes = figure.subplots()
         for i, one in enumerate(strategies):
             for field, _, _, colour, marker, shift in LATENCIES:
-                mark(axes, i + shift, getattr(one, field), 1.0, marker=marker, color=colour)
+                if (found := getattr(one, field)) is not None:
+                    mark(axes, i + shift, found, 1.0, marker=marker, color=colour)
         label(axes, names, next((i for i, one in enumerate(strategies) if one.name == CASCADE), None))
         axes.hlines(
             [i + 0.5 for i in range(len(names) - 1)], 0, 1, GRID, linewidth=0.7, transform=axes.get_yaxis_transform()
@@ -148,8 +149,8 @@ def latency(strategies: list[Strategy]) -> Picture:
         axes.set_xlabel("seconds, escalated requests included")
 
     said = "; ".join(
-        f"{one.name}: {one.latency_p50.estimate:.2f}, {one.latency_p95.estimate:.2f} and "
-        f"{one.latency_p99.estimate:.2f} s"
+        f"{one.name}: {words.seconds(one.latency_p50)}, {words.seconds(one.latency_p95)} and "
+        f"{words.seconds(one.latency_p99)} s"
         for one in strategies
     )
     key = tuple(Mark(colour, kind, name) for _, name, kind, colour, _, _ in LATENCIES)
@@ -181,7 +182,8 @@ def ablation(found: list[Ablated]) -> Picture:
 
     said = "; ".join(
         f"{one.name}: {dollars(one.strategy.cost.estimate * 1000)} for 1,000 tasks, 95 % within "
-        f"{one.strategy.latency_p95.estimate:.2f} s, quality {words.with_interval(one.strategy.quality_delta, signed=True)}"
+        f"{words.seconds(one.strategy.latency_p95)} s, quality "
+        f"{words.with_interval(one.strategy.quality_delta, signed=True)}"
         for one in found
     )
     return Picture(title="Parts taken out", says=f"{said}.", draw=draw, size=(WIDTH, height(len(names)) + 0.2))

@@ -12,9 +12,9 @@ from math import log, sqrt
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cascade.embedding import Embedder
-from cascade.learning.features import auroc
 from cascade.learning.path import Counts, count, quantiles
 from cascade.learning.rows import Rows
+from cascade.metrics import auroc
 from cascade.policy import Policy, Target
 from cascade.signals import DIRECTIONS
 from cascade.types import CACHE, RIGHT, Record
@@ -46,12 +46,16 @@ class Rival(Record, frozen=True, kw_only=True):
 
 
 def rivals(seen: Rows, policy: Policy, embedder: Embedder | None, frontier_share: float) -> list[Rival]:
-    """All rivals that these rows can carry. ``frontier_share`` is the share of calls that a quantile router may send on.
+    """All rivals that these rows can carry; a quantile router sends ``frontier_share`` of the calls on.
 
     A rival is missing where the rows have nothing to fit it on: no signal of the first cheap tier, no question.
     """
     tier = first_cheap(policy)
-    found = [best_raw(seen, tier, policy.target), hoeffding(seen, tier, policy.target), margin(seen, tier, policy.target)]
+    found = [
+        best_raw(seen, tier, policy.target),
+        hoeffding(seen, tier, policy.target),
+        margin(seen, tier, policy.target),
+    ]
     return [one for one in (*found, query_quantile(seen, tier, embedder, frontier_share)) if one is not None]
 
 
@@ -64,13 +68,14 @@ def best_raw(seen: Rows, tier: int, target: Target) -> Rival | None:
     """The one signal and the one threshold that serve most while the seen rows keep the target, as they are."""
     best: tuple[int, Signal, float] | None = None
     for signal in _signals(seen, tier):
-        value = _values(seen, tier, signal)
+        value = signal.read(seen, tier)
         threshold = _loosest(seen, tier, value, target, lambda found: found.risk(target.kind))
         served = 0 if threshold is None else int((value >= threshold).sum())
         if threshold is not None and (best is None or served > best[0]):
             best = served, signal, threshold
     if best is None:
-        return _nothing("best raw threshold", "no threshold on any signal keeps the target on the rows seen", seen, tier)
+        why = "no threshold on any signal keeps the target on the rows seen"
+        return _nothing("best raw threshold", why, seen, tier)
     _, signal, threshold = best
     how = f"{signal.name} alone, the loosest threshold at which the rows seen keep the target"
     return Rival(name="best raw threshold", kind="gate", how=how, accepts=_over(tier, signal, threshold))
@@ -81,7 +86,7 @@ def hoeffding(seen: Rows, tier: int, target: Target) -> Rival | None:
 
     Hoeffding (1963): mean + range x sqrt(ln(1 / delta) / 2n); the range is 1 for an error, 2 for a regret.
     """
-    signal = _ranks_best(seen, tier)
+    signal = best_signal(seen, tier)
     if signal is None:
         return None
     delta = 1.0 - target.confidence
@@ -90,7 +95,7 @@ def hoeffding(seen: Rows, tier: int, target: Target) -> Rival | None:
     def bound(found: Counts) -> float:
         return found.risk(target.kind) + width * sqrt(log(1.0 / delta) / (2 * found.n)) if found.n else 1.0
 
-    threshold = _loosest(seen, tier, _values(seen, tier, signal), target, bound)
+    threshold = _loosest(seen, tier, signal.read(seen, tier), target, bound)
     if threshold is None:
         why = f"{signal.name} alone: Hoeffding's bound keeps the target at no threshold"
         return _nothing("Hoeffding sweep, uncorrected", why, seen, tier)
@@ -107,10 +112,10 @@ def margin(seen: Rows, tier: int, target: Target) -> Rival | None:
     from sklearn.isotonic import IsotonicRegression
 
     given = {one.name: one for one in _signals(seen, tier)}
-    signal = next((given[name] for name in MARGINS if name in given), None) or _ranks_best(seen, tier)
+    signal = next((given[name] for name in MARGINS if name in given), None) or best_signal(seen, tier)
     if signal is None:
         return None
-    value = _values(seen, tier, signal)
+    value = signal.read(seen, tier)
     known = np.isfinite(value) & np.isfinite(seen.quality[[tier, -1]]).all(axis=0)
     if target.kind == "error":
         bad = (seen.quality[tier, known] < RIGHT).astype(float)
@@ -142,9 +147,7 @@ def query_quantile(seen: Rows, tier: int, embedder: Embedder | None, frontier_sh
     known = np.isfinite(seen.quality[[tier, -1]]).all(axis=0)
     if embedder is None or not all(questions) or not known.any():
         return None
-    made = Ridge(alpha=1.0).fit(
-        embedder.embed(questions)[known], (seen.quality[tier] - seen.quality[-1])[known]
-    )
+    made = Ridge(alpha=1.0).fit(embedder.embed(questions)[known], (seen.quality[tier] - seen.quality[-1])[known])
 
     def accepts(rows: Rows) -> Any:
         score = made.predict(embedder.embed([request.question for request in rows.requests]))
@@ -161,6 +164,13 @@ class Signal(NamedTuple):
     name: str
     sign: float
 
+    def read(self, rows: Rows, tier: int) -> Floats:
+        """Its values, (n,), minus infinity where it is missing."""
+        import numpy as np
+
+        found = [None if (own := signals[tier]) is None else own.values.get(self.name) for signals in rows.signals]
+        return np.array([-np.inf if value is None else self.sign * value for value in found])
+
 
 def _signals(rows: Rows, tier: int) -> list[Signal]:
     """The tier's signals; those of an unknown direction both ways."""
@@ -169,21 +179,13 @@ def _signals(rows: Rows, tier: int) -> list[Signal]:
     return [Signal(name, sign) for name in sorted(names) for sign in ways[DIRECTIONS.get(name, "+")]]
 
 
-def _values(rows: Rows, tier: int, signal: Signal) -> Floats:
-    """Values of one signal, (n,), minus infinity where it is missing."""
-    import numpy as np
-
-    found = [None if (own := signals[tier]) is None else own.values.get(signal.name) for signals in rows.signals]
-    return np.array([-np.inf if value is None else signal.sign * value for value in found])
-
-
-def _ranks_best(rows: Rows, tier: int) -> Signal | None:
+def best_signal(rows: Rows, tier: int) -> Signal | None:
     """The signal with the best AUROC for right against wrong."""
     import numpy as np
 
     best: tuple[float, Signal] | None = None
     for signal in _signals(rows, tier):
-        value = _values(rows, tier, signal)
+        value = signal.read(rows, tier)
         known = np.isfinite(value) & np.isfinite(rows.quality[tier])
         found = auroc(value[known], rows.quality[tier, known] >= RIGHT)
         if found is not None and (best is None or found > best[0]):
@@ -191,21 +193,19 @@ def _ranks_best(rows: Rows, tier: int) -> Signal | None:
     return best[1] if best is not None else None
 
 
-def _loosest(
-    rows: Rows, tier: int, value: Floats, target: Target, risk: Callable[[Counts], float]
-) -> float | None:
+def _loosest(rows: Rows, tier: int, value: Floats, target: Target, risk: Callable[[Counts], float]) -> float | None:
     """The loosest threshold at which ``risk`` of the counts keeps the target."""
     import numpy as np
 
     quality = rows.quality[[tier, -1]]
     known = np.isfinite(quality).all(axis=0) if target.kind == "regret" else np.isfinite(quality[0])
     scores, quality = value[None, known], np.nan_to_num(quality[:, known])
-    kept = [t for t in quantiles(scores, STRICTEST) if risk(count(float(t), scores, quality, target.kind)) <= target.level]
-    return float(min(kept)) if kept else None
+    found = {float(t): count(float(t), scores, quality, target.kind) for t in quantiles(scores, STRICTEST)}
+    return min((t for t, counts in found.items() if risk(counts) <= target.level), default=None)
 
 
 def _over(tier: int, signal: Signal, threshold: float) -> Callable[[Rows], Any]:
-    return lambda rows: _values(rows, tier, signal) >= threshold
+    return lambda rows: signal.read(rows, tier) >= threshold
 
 
 def _nothing(name: str, how: str, seen: Rows, tier: int) -> Rival | None:
@@ -215,4 +215,3 @@ def _nothing(name: str, how: str, seen: Rows, tier: int) -> Rival | None:
     if not _signals(seen, tier):
         return None
     return Rival(name=name, kind="gate", how=how, accepts=lambda rows: np.zeros(len(rows), dtype=bool))
-

@@ -36,8 +36,7 @@ def cost_quality(bench: Bench) -> Picture:
     def draw(figure: Drawing) -> None:
         axes = figure.subplots()
         axes.axhline(0, color=QUIET, linewidth=0.9)
-        if bench.level is not None:
-            axes.axhline(-bench.level * 100, color=TARGET, linestyle=(0, (1, 1.3)), linewidth=1.8)
+        axes.axhline(-bench.level * 100, color=TARGET, linestyle=(0, (1, 1.3)), linewidth=1.8)
         for one, kind in found:
             _point(axes, one, KEY[kind])
         axes.margins(x=0.12, y=0.1)
@@ -50,11 +49,10 @@ def cost_quality(bench: Bench) -> Picture:
 
     kinds = {kind for _, kind in found}
     key = [mark for kind, mark in KEY.items() if kind in kinds]
-    if bench.level is not None:
-        key.append(Mark(TARGET, "dotted", "lowest quality allowed"))
+    key.append(Mark(TARGET, "dotted", "lowest quality allowed"))
     said = "; ".join(
         f"{one.name}: cost {words.cost_share(one)} of always-frontier, quality "
-        f"{words.with_interval(one.quality_delta, signed=True)}{', ' + words.BREAKS if words.breaks(one, bench) else ''}"
+        f"{words.with_interval(one.quality_delta, signed=True)}{_broken(one, bench)}"
         for one, _ in found
     )
     return Picture(title="Cost against quality", says=f"{said}.", draw=draw, size=size, key=tuple(key))
@@ -68,8 +66,11 @@ def _kind(one: Strategy, bench: Bench) -> str:
 
 def _name(one: Strategy, bench: Bench) -> str:
     """The cascade's mark is its own whatever it did, so its name says it."""
-    broken = one.name == CASCADE and words.breaks(one, bench)
-    return plain(one.name, NAME) + (f" ({words.BREAKS})" if broken else "")
+    return plain(one.name, NAME) + (_broken(one, bench) if one.name == CASCADE else "")
+
+
+def _broken(one: Strategy, bench: Bench) -> str:
+    return f" ({words.BREAKS})" if words.breaks(one, bench) else ""
 
 
 def _at(one: Strategy) -> tuple[float, float]:
@@ -97,10 +98,12 @@ def _point(axes: Axes, one: Strategy, mark: Mark) -> None:
 
 def _dollars(axes: Axes, whole: float) -> None:
     """The same axis in dollars, on top."""
+    import numpy as np
     from matplotlib.ticker import MaxNLocator
 
     if whole > 0:
-        top = axes.secondary_xaxis("top", functions=(lambda x: x * whole / 100, lambda x: x / whole * 100))
+        share, back = whole / 100, 100 / whole
+        top = axes.secondary_xaxis("top", functions=(lambda x: np.multiply(x, share), lambda x: np.multiply(x, back)))
         top.set_xlabel("USD for 1,000 requests")
         top.xaxis.set_major_locator(MaxNLocator(6))
 

@@ -38,8 +38,9 @@ def tables(bench: Bench) -> list[RenderableType]:
         *_scenarios(bench.scenarios),
         *_confidence(bench.confidence),
         text(words.secondary(bench.curve)),
-        text(bench.noise.sentence),
+        *([text(bench.noise.sentence)] if bench.noise else []),
         *(text(words.flattered(one)) for one in bench.flattered),
+        *_labels(bench),
         *map(text, bench.notes),
         *left_out(bench.left_out),
     ]
@@ -50,8 +51,8 @@ def _verdict(bench: Bench) -> list[RenderableType]:
     from rich.text import Text
 
     pays, promise = words.STANDINGS[bench.verdict.pays], STANDINGS[bench.status]
-    first = Text(f"{pays.word}. ", style=f"bold {COLOURS[bench.verdict.pays]}")
-    first.append(bench.verdict.sentence, style="bold default")
+    first = Text(bench.verdict.sentence, style=f"bold {COLOURS[bench.verdict.pays]}")
+    first.append(f" {pays.meaning}", style="not bold default")
     second = Text(f"{promise.word}. ", style="bold")
     second.append(f"{bench.statement} Asked for: {bench.target}.", style="not bold")
     rows = Text(f"On {bench.measured:,} held-out rows that nothing was fitted on.")
@@ -80,19 +81,22 @@ def _strategy(lines: Table, one: Strategy, name: str, bench: Bench, rest: tuple[
 
 
 def _latency(one: Strategy) -> str:
-    p50, p95, p99 = one.latency_p50.estimate, one.latency_p95.estimate, one.latency_p99.estimate
-    return f"{p50:.2f} / {p95:.2f}\n{p99:.2f}"
+    p50, p95, p99 = map(words.seconds, (one.latency_p50, one.latency_p95, one.latency_p99))
+    return f"{p50} / {p95}\n{p99}"
 
 
 def _ablation(bench: Bench) -> list[RenderableType]:
     columns = ("USD a\n1,000", "saving\n%", "quality\n%", "against\nfrontier\npoints")
-    lines = table("parts", *columns, "drafts\nthrown\naway %", "p95\ns", "certified", name=NAME)
+    gain = "saved\nagainst the\ncascade"
+    lines = table("parts", *columns, gain, "drafts\nthrown\naway %", "p95\ns", "certi-\nfied", name=NAME)
     for one in bench.ablation:
         strategy = one.strategy
         slow = cell(strategy.latency_p95, scale=1.0, digits=2)
-        rest = (cell(strategy.escalation_rate), slow, "yes" if one.certified else "no")
+        gained, thrown = cell(one.saving_gain, signed=True), cell(strategy.escalation_rate)
+        rest = (gained, thrown, slow, "yes" if one.certified else "no")
         _strategy(lines, strategy, one.name, bench, rest)
-    return below(lines, *(f"{one.name}: {one.what}" for one in bench.ablation))
+    what = (f"{one.name}: {one.what.rstrip('.')}." for one in bench.ablation)
+    return below(lines, *bench.claims, "\n".join(what))
 
 
 def _waterfall(bench: Bench) -> list[RenderableType]:
@@ -125,6 +129,8 @@ def _cascade(ours: Strategy) -> tuple[str, ...]:
 
 
 def _tails(bench: Bench) -> list[RenderableType]:
+    if bench.tails is None:
+        return []
     lines = table("where misses are", "rows", "misses", "here\n%", "elsewhere\n%", "p,\nadjusted", "more than\nchance")
     for one in bench.tails.found:
         add(lines, one.rule, f"{one.rows:,}", f"{one.misses:,}", *_concentration(one))
@@ -149,13 +155,14 @@ def _scenarios(found: list[Scenario]) -> list[RenderableType]:
             else (
                 _points(ours.quality_lost),
                 _points(ours.saving_lost),
-                f"{ours.latency_p95:.2f}",
+                words.seconds(ours.latency_p95),
                 words.kept(ours.kept),
             )
         )
         others = (_points(lost[name].quality_lost) if name in lost else NOTHING for name in told)
         add(lines, scenario.name, *figures, *others)
-    return below(lines, "Lost: points against the same rows untouched.", *(one.sentence for one in found))
+    said = (f"{one.name}: {one.sentence}" for one in found)
+    return below(lines, "Lost: points against the same rows untouched.", "\n".join(said))
 
 
 def _narrow(name: str) -> str:
@@ -169,13 +176,18 @@ def _points(lost: float) -> str:
     return f"{lost * 100:+.1f}"
 
 
+def _labels(bench: Bench) -> list[RenderableType]:
+    """Same score, other label: what the served answers and the frontier's make their readers do."""
+    return [text(words.label(one)) for one in bench.labels]
+
+
 def _confidence(found: list[Discriminated]) -> list[RenderableType]:
     columns = ("rows", "AUROC", "best raw\nsignal's", "AURC", "E-AURC", "ECE\n%", "ECE if\nperfect\n%")
     lines = table("confidence", *columns)
     for one in found:
-        raw = NOTHING if one.best_raw_auroc is None else decimal(one.best_raw_auroc)
-        figures = (_three(one.auroc), raw, _three(one.aurc), _three(one.e_aurc), cell(one.ece))
-        add(lines, one.source, f"{one.rows:,}", *figures, share(one.ece_if_perfect))
+        raw = NOTHING if one.best_raw_auroc is None else f"{decimal(one.best_raw_auroc)}\n{one.best_raw}"
+        figures = (_three(one.of.auroc), raw, _three(one.of.aurc), _three(one.of.e_aurc), cell(one.of.ece))
+        add(lines, one.source, f"{one.of.rows:,}", *figures, share(one.of.ece_if_perfect))
     return below(lines)
 
 

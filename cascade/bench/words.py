@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import floor, log10
+from typing import Any
 
-from cascade.bench.document import Bench, Curve, Escalated, Flattered, Pays, Scenario, Verdict, Waterfall
+from cascade.bench.document import Bench, Curve, Flattered, Pays, Scenario, Verdict, Waterfall
 from cascade.bench.field import CASCADE, FRONTIER, ORACLE
 from cascade.compare import Strategy
 from cascade.intervals import Figure
+from cascade.metrics import Escalations
 from cascade.report.words import NOTHING, Standing, dollars, percent, points
 from cascade.types import Record
 
@@ -55,10 +57,10 @@ def ours(strategies: Sequence[Strategy]) -> Strategy | None:
 def breaks(one: Strategy, bench: Bench) -> bool:
     """Did a strategy break the cascade's target on these rows, by its estimates?
 
-    The oracle is no method and has no target. A loss of more than the level breaks both kinds: an error rate of what is served cheap is never less than
-    the quality that is lost by it over all rows.
+    The oracle is no method and has no target. A loss of more than the level breaks both kinds: the error rate of
+    what is served cheap is never less than the quality that is lost by it over all rows.
     """
-    if bench.level is None or one.name == ORACLE:
+    if one.name == ORACLE:
         return False
     wrong = one.accepted_error.estimate if bench.kind == "error" and one.accepted_error is not None else 0.0
     return wrong > bench.level or -one.quality_delta.estimate > bench.level
@@ -73,6 +75,12 @@ def per_thousand(figure: Figure) -> Figure:
 def cost_share(one: Strategy) -> str:
     """What a strategy costs, as a percentage of always-frontier."""
     return percent(1 - one.saving.estimate)
+
+
+def seconds(found: Figure | float | None) -> str:
+    """To the hundredth."""
+    known = found.estimate if isinstance(found, Figure) else found
+    return NOTHING if known is None or known != known else f"{known:.2f}"
 
 
 def steps(found: Waterfall) -> list[Step]:
@@ -143,13 +151,13 @@ def with_interval(figure: Figure | None, *, signed: bool = False) -> str:
     return f"{said} ({figure.low * 100:{form}} to {figure.high * 100:{form}})"
 
 
-def escalations(found: Escalated) -> str:
+def escalations(found: Escalations) -> str:
     """What the cascade got for the drafts that it threw away."""
-    if not found.rows:
+    if not found.escalated:
         return "Escalations: no draft was thrown away."
     return (
-        f"Of {found.rows:,} escalations {with_interval(found.useful)} were useful (the frontier was right, the draft "
-        f"was not), {with_interval(found.wasted)} wasted (both right or both wrong) and {with_interval(found.harmful)} "
+        f"Of {found.escalated:,} escalations {with_interval(found.useful)} were useful (the frontier was right, the "
+        f"draft was not), {with_interval(found.wasted)} wasted (both right or both wrong) and {with_interval(found.harmful)} "
         "harmful (the draft was right, the frontier was not)."
     )
 
@@ -181,8 +189,23 @@ def flattered(found: Flattered) -> str:
 def variance(bench: Bench) -> list[tuple[str, float]]:
     """Parts of the variance that the rows can tell apart, by what they come from."""
     noise = bench.noise
+    if noise is None:
+        return []
     parts = (("which questions", noise.question), ("which draw", noise.draw), ("the judge", noise.judge))
     return [(name, share) for name, share in parts if share is not None]
+
+
+def label(one: Any) -> str:
+    """Where the served label is another than the frontier's (``cascade.urgency.LabelComparison``), in words."""
+    if one.uninformative:
+        return f"{one.field}: no answer has another label than all the others, so that agreement shows nothing."
+    two = one.ambiguous_served, one.ambiguous_frontier
+    ambiguous = f" Two values in one answer: {two[0]:,} served, {two[1]:,} of the frontier." if any(two) else ""
+    missing = f" {one.left_out:,} rows have no label on some side." if one.left_out else ""
+    return (
+        f"{one.field}: on {with_interval(one.differs)} of {one.rows:,} rows the served label is another than the "
+        f"frontier's. {one.symmetry.said.rstrip('.')}.{ambiguous}{missing}"
+    )
 
 
 def telling(scenarios: Sequence[Scenario]) -> list[str]:

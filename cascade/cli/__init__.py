@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from cascade.cli.ask import ask
+from cascade.cli.bench import bench
 from cascade.cli.cache import cache
 from cascade.cli.calibrate import calibrate
 from cascade.cli.check import check
@@ -67,7 +68,7 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, list[Callable[..., None]]] = {
-    "Commands": [demo, trial, plan, init, ask, judge, calibrate, check, promote, rollback],
+    "Commands": [demo, trial, plan, init, ask, judge, calibrate, bench, check, promote, rollback],
     "Looking closer": [explain, diff, export, doctor, selftest, schema],
 }
 for _panel, _commands in PANELS.items():

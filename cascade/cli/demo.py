@@ -15,7 +15,7 @@ from cascade.promise import verdict
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cascade.compare import Comparison
+    from cascade.compare import Comparison, Strategy
     from cascade.demo import Demo
     from cascade.intervals import Figure
 
@@ -43,7 +43,7 @@ def demo(
     `rows`, `left_out` (reason to count) and `strategies`: `name`, `cost` (dollars a request),
     `saving`, `quality`, `quality_delta` (against always-frontier), `accept_rate` (share not
     answered by the last tier), `accepted_error`, `latency` and `cpu` (seconds), each `estimate`,
-    `low`, `high`; and `latency_p95`.
+    `low`, `high`.
     """
     shown = _live(weights) if live else None
     if shown is None:
@@ -155,7 +155,7 @@ def _strategies(comparison: Comparison) -> Table:
             "-" if given else cell(one.saving, 100),
             cell(one.accept_rate, 100, interval=one.name == "cascade"),
             cell(one.accepted_error, 100),
-            f"{one.latency.estimate:.2f}\n({one.latency_p95:.2f})",
+            _seconds(one),
             cell(one.cpu, 1, digits=2, interval=False),
             style="bold" if one.name == "cascade" else None,
         )
@@ -180,6 +180,12 @@ def _slices(shown: Demo) -> Table:
             *(cell(by_name[single].quality, 100, interval=False) for single in reversed(singles.values())),
         )
     return table
+
+
+def _seconds(one: Strategy) -> str:
+    if one.latency is None or one.latency_p95 is None:
+        return "-"
+    return f"{one.latency.estimate:.2f}\n({one.latency_p95.estimate:.2f})"
 
 
 def _table(first: str, *rest: str) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cascade.intake.findings import Fault, shown
 from cascade.intake.rows import NO_ID
-from cascade.types import ModelOutcome, Outcome
+from cascade.types import ModelOutcome, Outcome, Sample
 
 QUALITY = "quality outside [0, 1]"
 CHANCE = "a probability outside [0, 1]"
@@ -33,14 +33,20 @@ def proven(outcome: Outcome) -> Outcome:
 def _possible(tier: str, model: ModelOutcome) -> None:
     for name in _AMOUNTS:
         _amount(f"{tier}.{name}", getattr(model, name))
-    for name in ("correct", "score"):
-        _unit(QUALITY, f"{tier}.{name}", getattr(model, name))
-    for verdict in model.verdicts:
-        _unit(QUALITY, f"{tier}: the score of {verdict.judge}", verdict.score)
-        _chance(f"{tier}: the propensity of {verdict.judge}", verdict.propensity)
-        _amount(f"{tier}: the cost of {verdict.judge}", verdict.cost)
+    _judged(tier, model)
+    for at, sample in enumerate(model.samples, 1):
+        _judged(f"{tier}, sample {at}", sample)
     for check in model.checks:
         _amount(f"{tier}: the cost of {check.name}", check.cost)
+
+
+def _judged(place: str, answer: ModelOutcome | Sample) -> None:
+    for name in ("correct", "score"):
+        _unit(QUALITY, f"{place}.{name}", getattr(answer, name))
+    for verdict in answer.verdicts:
+        _unit(QUALITY, f"{place}: the score of {verdict.judge}", verdict.score)
+        _chance(f"{place}: the propensity of {verdict.judge}", verdict.propensity)
+        _amount(f"{place}: the cost of {verdict.judge}", verdict.cost)
 
 
 def _chance(place: str, value: float | None) -> None:

@@ -151,8 +151,14 @@ def _numbers(raw: dict[str, Any]) -> Iterator[tuple[str, float]]:
         if isinstance(signals := model.get("signals"), dict):
             # NaN is looked for elsewhere; an infinite signal is a number gone wrong, not a missing one.
             parts += [(f"{tier}.signals.{name}", value) for name, value in signals.items() if not _is_nan(value)]
-        for name in ("verdicts", "checks"):
-            for entry in entries if isinstance(entries := model.get(name), list) else ():
-                if isinstance(entry, dict):
-                    parts += [(f"{tier}.{name}.{field}", value) for field, value in entry.items()]
+        for name in ("verdicts", "checks", "samples"):
+            parts += _fields(f"{tier}.{name}", model.get(name))
+        for sample in samples if isinstance(samples := model.get("samples"), list) else ():
+            parts += _fields(f"{tier}.samples.verdicts", sample.get("verdicts") if isinstance(sample, dict) else None)
     yield from ((place, value) for place, value in parts if isinstance(value, float))
+
+
+def _fields(place: str, entries: Any) -> list[tuple[str, Any]]:
+    """Places and values of what stands in a list of objects; nothing where it is no such list."""
+    found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [(f"{place}.{field}", value) for entry in found for field, value in entry.items()]

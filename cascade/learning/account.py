@@ -70,7 +70,7 @@ def account(
         contest=learned.contestants,
         refused_signals=learned.refused,
         reliability=reliability(learned.test, learned.lock.scorers, policy),
-        choices=_choices(learned, policy),
+        choices=choices(learned, policy),
         slices=_slices(replayed, learned, policy),
         savings=_savings(whole, learned, policy, without or {}, embedder),
         break_even=_break_even(whole, learned.test, policy),
@@ -146,7 +146,7 @@ def _saving(name: str, found: Comparison | None, learned: Learned) -> Saving | N
     )
 
 
-def _choices(learned: Learned, policy: Policy) -> list[Choice]:
+def choices(learned: Learned, policy: Policy) -> list[Choice]:
     """Cost against quality along the path, where one population has it to itself."""
     import numpy as np
 
@@ -202,13 +202,13 @@ def _slices(replayed: list[Replayed], learned: Learned, policy: Policy) -> list[
                 wrong=cascade.accepted_error if cascade is not None else None,
                 saving=cascade.saving if cascade is not None else None,
                 quality_delta=cascade.quality_delta if cascade is not None else None,
-                covered=_covered(name, learned),
+                covered=covered(name, learned),
             )
         )
     return lines
 
 
-def _covered(name: str, learned: Learned) -> str:
+def covered(name: str, learned: Learned) -> str:
     """Which promise speaks about a slice: its own, a pooled one, or none."""
     for stratum in learned.strata:
         if name in stratum.slices:

@@ -10,9 +10,10 @@ from cascade.errors import ConfigError
 from cascade.evidence import Contestant, RefusedSignal
 from cascade.learning.calibrators import fit_calibrator, log_loss, probabilities
 from cascade.learning.continued import Reach, going_on, reach
-from cascade.learning.features import Table, auroc, places_of, refused, table_of
+from cascade.learning.features import Table, places_of, refused, table_of
 from cascade.learning.fit import Fitted, fit_gain, fit_price, fit_right, fit_trees, fit_wrong, right_of
 from cascade.learning.rows import Rows
+from cascade.metrics import auroc
 from cascade.policy import Policy
 from cascade.types import CACHE, Record
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.confidence import CROSSED, LOGIT_FEATURE, SLICE_FEATURE, derived
 from cascade.evidence import RefusedSignal
 from cascade.learning.rows import Rows
+from cascade.metrics import auroc
 from cascade.signals import DIRECTIONS
 from cascade.types import Record, Signals
 
@@ -110,17 +111,6 @@ def table_of(rows: Rows, places: list[int], tier: int, tier_name: str, leave_out
         features=[name for name, keep in zip(features, varies, strict=True) if keep],
         values=values[:, varies],
     )
-
-
-def auroc(values: Floats, right: NDArray[np.bool_]) -> float | None:
-    """Chance that a right answer has the higher value, ties half; None where one kind is missing."""
-    from scipy.stats import rankdata
-
-    ones, zeros = int(right.sum()), int((~right).sum())
-    if not ones or not zeros:
-        return None
-    ranks = rankdata(values)
-    return float((ranks[right].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
 def _spread(area: float, ones: int, zeros: int) -> float:

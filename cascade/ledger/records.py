@@ -84,8 +84,9 @@ def _mended(raw: Any) -> Any:
     for model in models.values() if isinstance(models, dict) else ():
         if not isinstance(model, dict):
             continue
-        if isinstance(correct := model.get("correct"), bool | float) and correct in (0, 1):
-            model["correct"] = int(correct)
+        samples = model.get("samples")
+        for judged in (model, *(samples if isinstance(samples, list) else ())):
+            _number_the_label(judged)
         if isinstance(signals := model.get("signals"), dict):
             model["signals"] = {name: value for name, value in signals.items() if value is not None}
         for name in ("logprobs", "top_logprobs"):
@@ -97,6 +98,12 @@ def _mended(raw: Any) -> Any:
             if confidence.get(name, 0) is None:
                 confidence[name] = _NAN
     return raw
+
+
+def _number_the_label(judged: Any) -> None:
+    correct = judged.get("correct") if isinstance(judged, dict) else None
+    if isinstance(correct, bool | float) and correct in (0, 1):
+        judged["correct"] = int(correct)
 
 
 def _numbers(values: list[Any]) -> list[Any]:

@@ -107,8 +107,13 @@ def _wordless(model: ModelOutcome) -> ModelOutcome:
         entry=None,  # a digest without a key: whoever guesses the question can tell
         tool_calls=[],
         checks=[replace(check, detail="") for check in model.checks],
-        verdicts=[replace(verdict, misses=[]) for verdict in model.verdicts],
+        verdicts=_silent(model.verdicts),
+        samples=[replace(sample, answer=None, verdicts=_silent(sample.verdicts)) for sample in model.samples],
     )
+
+
+def _silent(verdicts: list[Verdict]) -> list[Verdict]:
+    return [replace(verdict, misses=[]) for verdict in verdicts]
 
 
 def _without_details(decision: Decision) -> Decision:
