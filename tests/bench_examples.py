@@ -166,7 +166,7 @@ def pays(n: int = 600, slices: int = len(SLICES)) -> Bench:
         ),
         flattered=[
             Flattered(
-                trick="Without the calls that were thrown away", saving=0.61, quality_delta=-0.008,
+                trick="the calls that were thrown away not counted", saving=0.61, quality_delta=-0.008,
                 honest_saving=cascade.saving.estimate, honest_quality_delta=cascade.quality_delta.estimate,
             )
         ],

@@ -166,11 +166,7 @@ def latency(strategies: list[Strategy]) -> Picture:
 
 def ablation(found: list[Ablated]) -> Picture:
     """What each part is worth: cost a task, 95 % latency and quality without it."""
-    names = [
-        wrapped(one.name, NAME) if one.certified else f"{wrapped(one.name, NAME, 1)}\nnothing certified"
-        for one in found
-    ]
-    ours = next((i for i, one in enumerate(found) if one.strategy.name == CASCADE), None)
+    names = [wrapped(one.name, NAME) + ("" if one.certified else "\nnothing certified") for one in found]
     panels = [
         Panel("USD a\n1,000 tasks", [one.strategy.cost for one in found], 1000.0),
         Panel("95 % within,\nseconds", [one.strategy.latency_p95 for one in found], 1.0),
@@ -178,7 +174,7 @@ def ablation(found: list[Ablated]) -> Picture:
     ]
 
     def draw(figure: Drawing) -> None:
-        rows(figure, names, panels, ours)
+        rows(figure, names, panels)
 
     said = "; ".join(
         f"{one.name}: {dollars(one.strategy.cost.estimate * 1000)} for 1,000 tasks, 95 % within "
@@ -186,7 +182,7 @@ def ablation(found: list[Ablated]) -> Picture:
         f"{words.with_interval(one.strategy.quality_delta, signed=True)}"
         for one in found
     )
-    return Picture(title="Parts taken out", says=f"{said}.", draw=draw, size=(WIDTH, height(len(names)) + 0.2))
+    return Picture(title="Parts taken out", says=f"{said}.", draw=draw, size=(WIDTH, height(len(names), 0.46)))
 
 
 def scenarios(found: list[Scenario]) -> Picture:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
 
 Spot: TypeAlias = tuple[float, float]
-Spots: TypeAlias = list[Spot]
+Line: TypeAlias = tuple[Spot, Spot]
 
 REACHES = (7, 12, 18, 26, 36, 48, 62, 78, 96, 116, 138, 164, 200, 240, 290)
 """Points between a mark and its name that are tried, nearest first."""
@@ -26,10 +26,10 @@ GAP = 2.0
 
 
 CROSSED = 80.0
-"""How many points farther a name may stand to hide no mark or to lead across no name; a line over a mark is half."""
+"""How many points farther a name may stand, to hide no mark and to have its line cross no mark and no name."""
 
-STEPS = 12
-"""Places on such a line that are looked at."""
+ROUNDS = 3
+"""How often each name is placed anew, with all the others where they are."""
 
 
 class Named(NamedTuple):
@@ -58,6 +58,19 @@ class Box(NamedTuple):
         """Is a point within?"""
         return self.left < spot[0] < self.right and self.bottom < spot[1] < self.top
 
+    def lies_on(self, line: Line) -> bool:
+        """Does a line run through it? By slabs: the shares of the line within either pair of sides overlap."""
+        start, end = line
+        enter, leave = 0.0, 1.0
+        for at, to, low, high in ((start[0], end[0], self.left, self.right), (start[1], end[1], self.bottom, self.top)):
+            if at == to:
+                if not low < at < high:
+                    return False
+            else:
+                first, last = sorted(((low - at) / (to - at), (high - at) / (to - at)))
+                enter, leave = max(enter, first), min(leave, last)
+        return enter < leave
+
     @property
     def middle(self) -> Spot:
         """Its centre."""
@@ -75,29 +88,43 @@ def place(axes: Axes, points: Sequence[Named], taken: Sequence[Box] = ()) -> lis
     layout must be settled (``Figure.draw_without_rendering``), and nothing may be drawn later that changes it.
     """
     frame = Box(*axes.get_window_extent().extents)
-    names: list[tuple[Box, Spots]] = []
-    written = []
-    for point in sorted(points, key=lambda one: (not one.bold, one.y)):
-        at = axes.transData.transform((point.x, point.y))
-        text = axes.annotate(
-            point.name, (point.x, point.y), (0, 0), textcoords="offset points", ha="center", va="center",
-            fontsize=8.5, fontweight="bold" if point.bold else "normal", color=INK,
-            arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4},
-            bbox={"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75}, zorder=6,
-        )  # fmt: skip
-        size = text.get_window_extent()
-        best = _best((at[0], at[1]), (size.width, size.height), frame, names, taken)
-        if best is None:
+    ordered = sorted(points, key=lambda one: (not one.bold, one.y))
+    texts = [_written(axes, point) for point in ordered]
+    spots: list[Spot] = [tuple(axes.transData.transform((point.x, point.y))) for point in ordered]
+    sizes = [(extent.width, extent.height) for extent in (text.get_window_extent() for text in texts)]
+    boxes = _settled(spots, sizes, frame, taken)
+    for text, spot, box in zip(texts, spots, boxes, strict=True):
+        if box is None:
             text.remove()
             continue
-        names.append((best.grown(GAP), _line(at[0], at[1], best)))
-        text.set_position((best.middle[0] - at[0], best.middle[1] - at[1]))
+        text.set_position((box.middle[0] - spot[0], box.middle[1] - spot[1]))
         text.set_in_layout(False)
-        written.append(text)
-    return written
+    return [text for text, box in zip(texts, boxes, strict=True) if box is not None]
 
 
-def _best(at: Spot, size: Spot, frame: Box, names: Sequence[tuple[Box, Spots]], taken: Sequence[Box]) -> Box | None:
+def _written(axes: Axes, point: Named) -> Annotation:
+    """A name right on its point, tied to it by a line."""
+    return axes.annotate(
+        point.name, (point.x, point.y), (0, 0), textcoords="offset points", ha="center", va="center",
+        fontsize=8.5, fontweight="bold" if point.bold else "normal", color=INK,
+        arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4},
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75}, zorder=6,
+    )  # fmt: skip
+
+
+def _settled(spots: list[Spot], sizes: list[Spot], frame: Box, taken: Sequence[Box]) -> list[Box | None]:
+    """A place for each name, in turns: what was placed early moves out of the way of what came late."""
+    boxes: list[Box | None] = [None] * len(spots)
+    for _ in range(ROUNDS):
+        for i, (spot, size) in enumerate(zip(spots, sizes, strict=True)):
+            others = [
+                (box.grown(GAP), (spots[j], box.middle)) for j, box in enumerate(boxes) if j != i and box is not None
+            ]
+            boxes[i] = _best(spot, size, frame, others, taken)
+    return boxes
+
+
+def _best(at: Spot, size: Spot, frame: Box, names: Sequence[tuple[Box, Line]], taken: Sequence[Box]) -> Box | None:
     """The cheapest place in the frame that no name has: near, off the marks, and no line across a name."""
     found: tuple[float, Box] | None = None
     for away, box in _around(*at, *size):
@@ -107,20 +134,12 @@ def _best(at: Spot, size: Spot, frame: Box, names: Sequence[tuple[Box, Spots]], 
         price = away + CROSSED * sum(box.meets(mark) for mark in taken)
         if found is not None and price >= found[0]:
             continue
-        line = _line(*at, box)
-        price += CROSSED / 2 * sum(any(map(mark.holds, line)) for mark in taken if not mark.holds(at))
-        price += CROSSED * sum(any(map(other.holds, line)) + any(map(box.holds, theirs)) for other, theirs in names)
+        line = at, box.middle
+        price += CROSSED * sum(mark.lies_on(line) for mark in taken if not mark.holds(at))
+        price += CROSSED * sum(other.lies_on(line) + box.lies_on(theirs) for other, theirs in names)
         if found is None or price < found[0]:
             found = price, box
     return found and found[1]
-
-
-def _line(x: float, y: float, box: Box) -> Spots:
-    """Places on the line between a point and its name."""
-    to = box.middle
-    shares = [step / STEPS for step in range(1, STEPS)]
-    spots = [(x + (to[0] - x) * share, y + (to[1] - y) * share) for share in shares]
-    return [spot for spot in spots if not box.holds(spot)]
 
 
 def _around(x: float, y: float, width: float, height: float) -> Iterator[tuple[float, Box]]:

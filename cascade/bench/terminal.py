@@ -64,20 +64,22 @@ def _strategies(bench: Bench) -> list[RenderableType]:
     lines = table("strategy", *columns, "of these\nwrong\n%", "latency s\np50 / p95\np99", name=NAME)
     for one in bench.strategies:
         name = f"{one.name} *" if words.breaks(one, bench) else one.name
-        _strategy(lines, one, name, bench, (cell(one.accept_rate), cell(one.accepted_error), _latency(one)))
+        served = cell(one.accept_rate), cell(one.accepted_error)
+        _strategy(lines, one, name, bench, (share(one.quality.estimate), _delta(one), *served, _latency(one)))
     broken = any(words.breaks(one, bench) for one in bench.strategies)
     star = [f"* {words.BREAKS} on these rows: {bench.target}."] if broken else []
     return below(lines, *star, words.READING)
 
 
 def _strategy(lines: Table, one: Strategy, name: str, bench: Bench, rest: tuple[str, ...]) -> None:
-    """Cost, saving, quality and difference of a strategy, and then the rest; the cascade's in bold."""
-    given = one.name == FRONTIER
+    """Cost and saving of a strategy, and then the rest; the cascade's in bold."""
     dollars = f"{one.cost.estimate * 1000:.{words.digits(bench.strategies[0].cost.estimate * 1000)}f}"
-    saving = NOTHING if given else cell(one.saving)
-    delta = NOTHING if given else cell(one.quality_delta, signed=True)
-    quality = share(one.quality.estimate)
-    add(lines, name, dollars, saving, quality, delta, *rest, style="bold" if one.name == CASCADE else "")
+    saving = NOTHING if one.name == FRONTIER else cell(one.saving)
+    add(lines, name, dollars, saving, *rest, style="bold" if one.name == CASCADE else "")
+
+
+def _delta(one: Strategy) -> str:
+    return NOTHING if one.name == FRONTIER else cell(one.quality_delta, signed=True)
 
 
 def _latency(one: Strategy) -> str:
@@ -86,14 +88,14 @@ def _latency(one: Strategy) -> str:
 
 
 def _ablation(bench: Bench) -> list[RenderableType]:
-    columns = ("USD a\n1,000", "saving\n%", "quality\n%", "against\nfrontier\npoints")
+    columns = ("USD a\n1,000", "saving\n%", "against\nfrontier\npoints")
     gain = "saved\nagainst the\ncascade"
     lines = table("parts", *columns, gain, "drafts\nthrown\naway %", "p95\ns", "certi-\nfied", name=NAME)
     for one in bench.ablation:
         strategy = one.strategy
         slow = cell(strategy.latency_p95, scale=1.0, digits=2)
         gained, thrown = cell(one.saving_gain, signed=True), cell(strategy.escalation_rate)
-        rest = (gained, thrown, slow, "yes" if one.certified else "no")
+        rest = (_delta(strategy), gained, thrown, slow, "yes" if one.certified else "no")
         _strategy(lines, strategy, one.name, bench, rest)
     what = (f"{one.name}: {one.what.rstrip('.')}." for one in bench.ablation)
     return below(lines, *bench.claims, "\n".join(what))

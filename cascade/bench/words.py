@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import floor, log10
+from math import floor, isnan, log10
 from typing import Any
 
 from cascade.bench.document import Bench, Curve, Flattered, Pays, Scenario, Verdict, Waterfall
@@ -80,7 +80,7 @@ def cost_share(one: Strategy) -> str:
 def seconds(found: Figure | float | None) -> str:
     """To the hundredth."""
     known = found.estimate if isinstance(found, Figure) else found
-    return NOTHING if known is None or known != known else f"{known:.2f}"
+    return NOTHING if known is None or isnan(known) else f"{known:.2f}"
 
 
 def steps(found: Waterfall) -> list[Step]:
@@ -157,8 +157,8 @@ def escalations(found: Escalations) -> str:
         return "Escalations: no draft was thrown away."
     return (
         f"Of {found.escalated:,} escalations {with_interval(found.useful)} were useful (the frontier was right, the "
-        f"draft was not), {with_interval(found.wasted)} wasted (both right or both wrong) and {with_interval(found.harmful)} "
-        "harmful (the draft was right, the frontier was not)."
+        f"draft was not), {with_interval(found.wasted)} wasted (both right or both wrong) and "
+        f"{with_interval(found.harmful)} harmful (the draft was right, the frontier was not)."
     )
 
 
@@ -181,8 +181,8 @@ def secondary(curve: Curve | None) -> str:
 def flattered(found: Flattered) -> str:
     """How the same cascade would look in a flattering report."""
     return (
-        f"{found.trick}: it would read {percent(found.saving)} saved at {points(found.quality_delta)}; honestly it is "
-        f"{percent(found.honest_saving)} at {points(found.honest_quality_delta)}."
+        f"With {found.trick} it would read {percent(found.saving)} saved at {points(found.quality_delta)}; honestly it "
+        f"is {percent(found.honest_saving)} at {points(found.honest_quality_delta)}."
     )
 
 
