@@ -17,9 +17,9 @@ FLOORS = """
     policy policyfile asks signals neighbours confidence lock promise history difference gates checks prices intents
     fresh exact paired betting economics intervals metrics variance evidence simulate
     decide ladder run paid sameness sensing flow replay columns compare ledger intake cache transports judging urgency
-    learning watch recheck promotion heeding bench
+    learning watch recheck promotion heeding
     embedders
-    shadows parts drivers replies streams callers client wrap plan following report engine
+    shadows parts drivers replies streams callers client wrap plan following report bench engine
     batch trial selftest testing demo
     cli __init__ __main__
 """

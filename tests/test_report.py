@@ -22,7 +22,7 @@ from cascade.errors import ConfigError
 from cascade.evidence import BreakEven, Evidence, Status
 from cascade.intervals import Figure
 from cascade.report import html, tables, words, write
-from cascade.report.pictures import VARIABLES
+from cascade.report.drawing import VARIABLES
 from tests.evidence_examples import certified, contradicted, refused, wrong_rows
 from tests.report_reading import HOSTILE, Page, everywhere
 

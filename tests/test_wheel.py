@@ -62,8 +62,8 @@ def test_init_writes_a_policy_that_loads(installed: Path, tmp_path: Path) -> Non
 
 def test_the_report_finds_its_template_and_style(installed: Path, tmp_path: Path) -> None:
     """What is no Python travels along too."""
-    code = "import jinja2; from cascade.report.page import TEMPLATE, _templates; _templates().get_template(TEMPLATE)"
-    code += "; print(len(_templates().get_template('page.css').render()))"
+    code = "from cascade.report.rendering import templates; t = templates(); t.get_template('report/page.html.j2')"
+    code += "; t.get_template('bench/page.html.j2'); print(len(t.get_template('report/page.css').render()))"
     there = run(installed / "env/bin/python", "-c", code, cwd=tmp_path).stdout
     assert int(there) == len((ROOT / "cascade/report/page.css").read_text().removesuffix("\n"))
 

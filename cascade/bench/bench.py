@@ -99,6 +99,8 @@ def _document(field: Field, learned: Learned, measured: Measured, seen: Rows) ->
     return Bench(
         policy=policy.name,
         target=f"max_{policy.target.kind} {policy.target.level:g} with confidence {policy.target.confidence:g}",
+        kind=policy.target.kind,
+        level=policy.target.level,
         status=learned.status,
         statement=promised(learned.lock),
         judges=learned.judges,

@@ -236,12 +236,15 @@ class Scenario(Record, frozen=True, kw_only=True):
 class Bench(Record, frozen=True, kw_only=True):
     """A whole benchmark. ``strategies`` begins with always-frontier; the certified cascade is named ``cascade``.
 
+    ``kind`` and ``level`` are the target's, ``target`` it in words.
     ``claims`` are what is said of such systems, held against the ablation. ``rows`` counts rows by split,
     ``measured`` how many of the held-out ones every figure is of.
     """
 
     policy: str
     target: str
+    kind: Literal["error", "regret"]
+    level: float
     status: Status
     statement: str
     judges: dict[str, int]

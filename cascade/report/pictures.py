@@ -1,73 +1,22 @@
-"""The report's pictures, as inline SVG whose text is text and whose colours are the page's.
-
-matplotlib knows no CSS variables, so it draws in stand-in colours, which are named afterwards: the
-same picture then fits a light page, a dark one and a printed one. No text that comes from data is
-drawn, so nothing in a picture needs escaping but its title and description.
-"""
+"""The report's pictures: risk over coverage, stated confidence and truth, cost against quality."""
 
 from __future__ import annotations
 
-import io
-import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cascade.evidence import Choice, PathPoint, Reliability, Stratum
 from cascade.report import words
+from cascade.report.drawing import BOUND, CHOSEN, CURVE, PAPER, QUIET, TARGET, Mark, Picture
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-INK, QUIET, GRID, CURVE, BOUND, TARGET, CHOSEN, PAPER = (f"#0a0b{i:02x}" for i in range(1, 9))
-"""Stand-ins: no colour map of matplotlib's holds them."""
-
-VARIABLES = {
-    INK: "--ink",
-    QUIET: "--quiet",
-    GRID: "--rule",
-    CURVE: "--curve",
-    BOUND: "--bound",
-    TARGET: "--target",
-    CHOSEN: "--chosen",
-    PAPER: "--paper",
-}
-SIZE = (5.0, 3.3)
-"""Inches. On a phone of 390 pixels a point of a picture this wide is a pixel, and its text can be read."""
 
 MANY = 40
 """Tests beyond which their dots would hide each other."""
 
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "cascade",
-    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same layout on every machine
-    "font.size": 9.5,
-    "axes.unicode_minus": True,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "lines.linewidth": 1.8,
-}
 
-
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def risk_coverage(place: str, stratum: Stratum, kind: str, level: float) -> Markup:
+def risk_coverage(stratum: Stratum, kind: str, level: float) -> Picture:
     """Risk of what is served without the last tier over how much of it there is, with its upper limit.
 
     The tested part of the path is drawn heavier, with a dot for each test held and a cross for the
@@ -75,7 +24,9 @@ def risk_coverage(place: str, stratum: Stratum, kind: str, level: float) -> Mark
     """
     path = sorted((point for point in stratum.path if point.n), key=lambda point: point.served)
     top, bottom = _reach(path, level)
-    with _drawing() as (figure, axes):
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
         served = [point.served * 100 for point in path]
         bounds = [point.bound * 100 for point in path]
         axes.fill_between(served, [point.risk * 100 for point in path], bounds, color=BOUND, alpha=0.14, linewidth=0)
@@ -84,12 +35,13 @@ def risk_coverage(place: str, stratum: Stratum, kind: str, level: float) -> Mark
         _tests(axes, [point for point in path if point.tested])
         axes.axhline(level * 100, color=TARGET, linestyle=(0, (1, 1.3)), linewidth=1.8)
         if (point := words.chosen(stratum)) is not None:
-            _ring(axes, point.served * 100, point.bound * 100)
+            ring(axes, point.served * 100, point.bound * 100)
         axes.set(xlim=(0, 100), ylim=(bottom * 100, top * 100))
         axes.set_xlabel("served without the last tier, % of requests")
         axes.set_ylabel("quality lost, points" if kind == "regret" else "not acceptable, % of these")
-        what = f"{stratum.name}: risk over share served. {words.tested(stratum)} {words.finding(stratum, kind)}"
-        return _svg(place, figure, f"Risk and coverage, {stratum.name}", what)
+
+    says = f"{stratum.name}: risk over share served. {words.tested(stratum)} {words.finding(stratum, kind)}"
+    return Picture(title=f"Risk and coverage, {stratum.name}", says=says, draw=draw)
 
 
 def _reach(path: list[PathPoint], level: float) -> tuple[float, float]:
@@ -111,14 +63,17 @@ def _tests(axes: Axes, tested: list[PathPoint]) -> None:
     axes.plot(*crosses, "x", color=TARGET, markersize=8, markeredgewidth=2, zorder=5)
 
 
-def _ring(axes: Axes, x: float, y: float) -> None:
+def ring(axes: Axes, x: float, y: float) -> None:
+    """Around what was chosen."""
     axes.plot([x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=CHOSEN, markeredgewidth=2.2)
 
 
-def reliability(place: str, found: Reliability) -> Markup:
+def reliability(found: Reliability) -> Picture:
     """Share right over stated confidence, with intervals, and how many rows each bin holds."""
     bins = [b for b in found.bins if b.rows and b.right.estimate == b.right.estimate]
-    with _drawing(panels=[4, 1]) as (figure, axes, counts):
+
+    def draw(figure: Figure) -> None:
+        axes, counts = figure.subplots(2, 1, height_ratios=[4, 1])
         stated, right = [b.confidence * 100 for b in bins], [b.right.estimate * 100 for b in bins]
         lows = [100 * (b.right.estimate if b.right.low is None else b.right.low) for b in bins]
         highs = [100 * (b.right.estimate if b.right.high is None else b.right.high) for b in bins]
@@ -134,16 +89,25 @@ def reliability(place: str, found: Reliability) -> Markup:
         counts.set_ylabel("rows")
         counts.set_xlabel("stated confidence, %")
         counts.locator_params(axis="y", nbins=2, integer=True)
-        said = ", ".join(f"{b.confidence * 100:.0f} % stated, {words.percent(b.right.estimate)} right" for b in bins)
-        return _svg(place, figure, f"Reliability of tier {found.tier}", f"Stated confidence and share right: {said}.")
+
+    said = ", ".join(f"{b.confidence * 100:.0f} % stated, {words.percent(b.right.estimate)} right" for b in bins)
+    key = (
+        Mark(CURVE, "dot", "share right, 95 % interval"),
+        Mark(QUIET, "dashed", "a perfect confidence"),
+        Mark(BOUND, "bars", "rows in a bin"),
+    )
+    title, says = f"Reliability of tier {found.tier}", f"Stated confidence and share right: {said}."
+    return Picture(title=title, says=says, draw=draw, key=key)
 
 
-def cost_quality(place: str, choices: list[Choice]) -> Markup:
+def cost_quality(choices: list[Choice]) -> Picture:
     """Quality against always-frontier over cost, for every place on the path; a coin is the straight line."""
     ordered = sorted(choices, key=lambda choice: choice.served)
     costs = [(1 - choice.saving) * 100 for choice in ordered]
     deltas = [choice.quality_delta * 100 for choice in ordered]
-    with _drawing() as (figure, axes):
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
         axes.axhline(0, color=QUIET, linewidth=0.9)
         axes.plot([100, costs[-1]], [0, deltas[-1]], color=QUIET, linestyle=(0, (4, 2)), linewidth=1.2)
         axes.plot(costs, deltas, color=CURVE)
@@ -152,52 +116,25 @@ def cost_quality(place: str, choices: list[Choice]) -> Markup:
         axes.plot(costs[-1:], deltas[-1:], "D", color=BOUND, markersize=8, markeredgecolor=PAPER, clip_on=False)
         for choice in ordered:
             if choice.chosen:
-                _ring(axes, (1 - choice.saving) * 100, choice.quality_delta * 100)
+                ring(axes, (1 - choice.saving) * 100, choice.quality_delta * 100)
         axes.set_xlim(min(0.0, *costs), max(104.0, *(cost * 1.03 for cost in costs)))
         axes.margins(y=0.12)
         axes.set_xlabel("cost, % of always-frontier")
         axes.set_ylabel("quality, points against always-frontier")
-        said = "; ".join(f"cost {cost:.1f} %, {delta:+.1f} points" for cost, delta in zip(costs, deltas, strict=True))
-        return _svg(place, figure, "Cost against quality", f"From always-frontier to the most served cheap: {said}.")
+
+    said = "; ".join(f"cost {cost:.1f} %, {delta:+.1f} points" for cost, delta in zip(costs, deltas, strict=True))
+    says = f"From always-frontier to the most served cheap: {said}."
+    return Picture(title="Cost against quality", says=says, draw=draw, key=_key(ordered))
 
 
-@contextmanager
-def _drawing(panels: list[int] | None = None) -> Iterator[tuple[Any, ...]]:
-    """A figure and its axes under this module's settings; the caller's are untouched afterwards.
-
-    ``Figure`` is used without pyplot, which would choose a backend and keep every figure alive. But the
-    settings of SVG are matplotlib's global ones: two drawings at once would restore each other's.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with _ONE_AT_A_TIME, matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        figure = Figure(figsize=SIZE, layout="constrained")
-        ratios = panels or [1]
-        yield figure, *figure.subplots(len(ratios), 1, height_ratios=ratios, squeeze=False)[:, 0]
-
-
-def _svg(place: str, figure: Figure, title: str, description: str) -> Markup:
-    """The figure as an element of a page: no declaration, no namespace, no size but its proportions.
-
-    ``place`` begins every id: those of matplotlib's are unique within a picture, and a page holds several.
-    """
-    from markupsafe import Markup, escape
-
-    stream = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    drawn = stream.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    box = re.search(r'viewBox="[^"]*"', drawn)
-    assert box is not None  # every SVG of matplotlib's has one
-    body = drawn[drawn.index(">") + 1 :].replace("xlink:href", "href").replace("'DejaVu Sans'", "var(--sans)")
-    for colour, variable in VARIABLES.items():
-        body = body.replace(colour, f"var({variable})")
-    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)  # would style the page
-    body = re.sub(r'(id="|url\(#|href="#)', rf"\1{place}-", body)
-    head = f'<svg {box[0]} role="img" aria-label="{escape(title)}" aria-describedby="{place}-desc">'
-    said = f'<title>{escape(title)}</title><desc id="{place}-desc">{escape(description)}</desc>'
-    return Markup(head + said + body)  # noqa: S704 (escaped above, and drawn without any text from data)
+def _key(ordered: list[Choice]) -> tuple[Mark, ...]:
+    cheapest = ordered[-1]
+    all_cheap = "always cheap" if cheapest.served >= 1 else f"most served cheap, {words.percent(cheapest.served)}"
+    chosen = [Mark(CHOSEN, "ring", "chosen")] if any(choice.chosen for choice in ordered) else []
+    return (
+        Mark(TARGET, "square", "always-frontier"),
+        Mark(BOUND, "diamond", all_cheap),
+        *chosen,
+        Mark(CURVE, "line", "the cascade"),
+        Mark(QUIET, "dashed", "a coin"),
+    )
