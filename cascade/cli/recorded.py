@@ -103,11 +103,11 @@ class Recorded(NamedTuple):
         made.check()
         return made
 
-    @property
-    def given(self) -> bool:
-        """Has any option been given that has no meaning without --record?"""
-        return any((self.exact, self.numeric, self.json_equal, self.command, self.rubric, self.base_url, self.price,
-                    self.budget is not None, self.yes))  # fmt: skip
+    def refuse(self) -> None:
+        """``BadParameter`` for an option that has no meaning without --record."""
+        if any((self.exact, self.numeric, self.json_equal, self.command, self.rubric, self.base_url, self.price,
+                self.budget is not None, self.yes)):  # fmt: skip
+            raise typer.BadParameter("judges by rule or rubric, --budget and --yes are for --record")
 
 
 def record(source: Path, policy: Policy, wanted: Recorded) -> list[Outcome]:
