@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +50,26 @@ Columns = Annotated[
 ]
 
 
+class Layout(StrEnum):
+    """What the columns of a table mean."""
+
+    auto = "auto"
+    cascade = "cascade"
+    routerbench = "routerbench"
+    litellm = "litellm"
+
+
+LayoutName = Annotated[
+    Layout,
+    typer.Option(
+        "--layout",
+        help="What the columns mean: the record's own paths, RouterBench's wide table, or LiteLLM's spend log,"
+        " where calls with the same messages are one row. Default: as their names tell.",
+        show_default=False,
+    ),
+]
+
+
 def taken(
     source: Path | str,
     *,
@@ -56,6 +77,8 @@ def taken(
     slice_by: str | None = None,
     signals: str | None = None,
     column: list[str] | None = None,
+    layout: Layout = Layout.auto,
+    unlabelled: bool = False,
 ) -> Intake:
     """Outcomes of a source, read as the options say; what was found is told on stderr.
 
@@ -70,6 +93,8 @@ def taken(
             tiers=_names("--tiers", tiers),
             slice_by=slice_by,
             signals=_names("--signals", signals),
+            layout=layout.value,
+            unlabelled=unlabelled,
             on_row=lambda count: shown(f"reading {source}: {count:,} rows") if count % EVERY == 0 else None,
         )
     for line in report(intake):
