@@ -119,8 +119,11 @@ def _line(group: Group) -> str:
 def _chiefly(problems: list[Group]) -> str:
     if not problems:
         return ""
+    from cascade.intake.proof import NO_LABEL
+
     worst = max(problems, key=lambda group: group.count)
-    return f": {worst.reason} ({worst.count:,})"
+    hint = "; cascade judge labels outcomes, and cascade export FILE -o o.jsonl makes them of a table"
+    return f": {worst.reason} ({worst.count:,}){hint if worst.reason == NO_LABEL else ''}"
 
 
 def _names(option: str, text: str | None) -> tuple[str, ...] | None:

@@ -31,18 +31,27 @@ class Layouts:
     """Makes of each header of a source a table, all in the layout asked for or in that of the first.
 
     ``columns`` are a person's own names for the record's paths, and say by themselves which layout it is.
+    ``named`` says that a table in the record's own paths must have a column of ids.
     """
 
     def __init__(
-        self, asked: LayoutName, columns: Mapping[str, str] | None, slice_by: str | None, found: Found, *, name: str
+        self,
+        asked: LayoutName,
+        columns: Mapping[str, str] | None,
+        slice_by: str | None,
+        found: Found,
+        *,
+        name: str,
+        named: bool = True,
     ) -> None:
         if columns and asked not in ("auto", "cascade"):
             raise ConfigError(f"{name}: the layout {asked} has columns of its own: leave out --column, or --layout")
         self._layout = "cascade" if columns else asked
-        self._columns, self._slice_by, self._found, self._name = columns or {}, slice_by, found, name
+        self._columns, self._slice_by, self._found = columns or {}, slice_by, found
+        self._name, self._ids = name, named
         self._log: SpendLog | None = None
 
-    def named(self, header: Sequence[str]) -> LayoutName:
+    def kind(self, header: Sequence[str]) -> LayoutName:
         """The layout of all tables of the source, found out by the first header that is asked about."""
         if self._layout == "auto":
             self._layout = "litellm" if is_log(header) else "routerbench" if is_wide(header) else "cascade"
@@ -50,13 +59,15 @@ class Layouts:
 
     def table(self, header: Sequence[str], *, nested: bool = False) -> Table:
         """The table under a header. Raises ``ConfigError`` where the two do not fit."""
-        layout = self.named(header)
+        layout = self.kind(header)
         if layout == "litellm":
             self._log = self._log or SpendLog(self._slice_by, self._found, name=self._name)
             return _Calls(header, self._log)
         if layout == "routerbench":
             return _Wide(wide(header, self._slice_by, self._found, name=self._name), self._found)
-        own = laid_out(header, self._columns, self._slice_by, self._found, name=self._name, nested=nested)
+        own = laid_out(
+            header, self._columns, self._slice_by, self._found, name=self._name, nested=nested, named=self._ids
+        )
         return _Own(own, self._found)
 
     def rest(self) -> Iterator[Row]:

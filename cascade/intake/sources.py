@@ -24,16 +24,19 @@ def rows_of(
     slice_by: str | None,
     found: Found,
     layout: LayoutName = "cascade",
+    *,
+    named: bool = True,
 ) -> Iterator[Row]:
     """Rows of a source; a ``Fault`` stands where one could not be read.
 
+    ``named`` says that a table must have a column of ids.
     ``ConfigError`` when there is no such source, when its kind is unknown, or for a column map or a
     layout that does not fit.
     """
     kind = _kind(source)
     if columns and kind not in (_TABLES, _PARQUET):
         raise ConfigError(f"{source}: only the columns of a table can be renamed, and this is none")
-    layouts = Layouts(layout, columns, slice_by, found, name=str(source))
+    layouts = Layouts(layout, columns, slice_by, found, name=str(source), named=named)
     try:
         if kind is _LEDGER:
             if layout not in ("auto", "cascade"):
