@@ -1,4 +1,4 @@
-"""Labelled outcomes from wherever they are, with every bad row named.
+"""Labelled outcomes from wherever they are, whoever wrote the table, with every bad row named.
 
 ``read`` takes JSON lines, CSV, Parquet or a ledger. A row that cannot be used is left out and found
 again among the problems; what was put right, or should be known, is a note. ``columns_of`` reads two
