@@ -13,7 +13,7 @@ from cascade.decide import doubtful
 from cascade.matching import FAMILY as MATCH
 from cascade.matching import measure
 from cascade.neighbours import FAMILY as NEIGHBOURS
-from cascade.paid import paid
+from cascade.paid import charge, paid
 from cascade.pairing import FAMILY as PAIR
 from cascade.pairing import Pairing
 from cascade.policy import Tier
@@ -29,9 +29,12 @@ def sense(run: Run, tier: Tier, draft: Draft) -> Generator[Ask, Any, Signals]:
     nearby = run.rules.gates.nearby(tier.name)
     if nearby is not None:
         signals = extend(signals, NEIGHBOURS, nearby.measure((yield Embed(text=run.request.question))))
-    if draft.measured is None:
+    wanted = run.rules.policy.signals
+    if draft.measured is not None and wanted.cost:
+        charge(run, tier.name, draft)
+    if wanted.asked:
         signals = yield from paid(run, tier.name, draft, signals)
-    for name in run.rules.policy.signals.user:
+    for name in wanted.user:
         values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
         signals = extend(signals, name, values)
     return signals

@@ -148,6 +148,14 @@ def extend(signals: Signals, family: str, values: Mapping[str, float] | None) ->
     return Signals(values=signals.values | named, families=tuple(sorted({*signals.families, family})))
 
 
+def without(signals: Signals, families: Collection[str]) -> Signals:
+    """``signals`` less these families; the same object where none of them is there."""
+    if not any(family in families for family in signals.families):
+        return signals
+    kept = {name: value for name, value in signals.values.items() if name.partition(".")[0] not in families}
+    return Signals(values=kept, families=tuple(family for family in signals.families if family not in families))
+
+
 def matched(signals: Signals) -> Signals:
     """The signals of a stored answer that cost nothing and hang on no lock: a pairing's word is that of its time."""
     families = tuple(name for name in signals.families if name not in (PAIR, SAME))

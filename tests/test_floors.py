@@ -16,7 +16,8 @@ FLOORS = """
     tables
     policy policyfile asks signals neighbours confidence lock promise history difference gates checks prices intents
     fresh exact paired betting economics intervals evidence simulate
-    decide ladder run paid sameness sensing flow replay compare ledger intake cache transports judging learning
+    decide ladder run paid sameness sensing flow recorded traffic tape replay compare ledger intake cache transports
+    judging learning
     watch recheck promotion heeding
     embedders
     shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo

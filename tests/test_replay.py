@@ -16,7 +16,7 @@ from cascade.gates import Gates
 from cascade.ladder import Ladder
 from cascade.replay import replay, replay_one, request_of
 from cascade.run import Rules
-from cascade.types import ModelOutcome, Outcome
+from cascade.types import ModelOutcome, Outcome, Step
 from tests.building import lock_of, policy_of, tier
 from tests.building import request_of as asked
 from tests.test_calibrate import made
@@ -58,23 +58,46 @@ def live(world: World) -> Outcome:
     return outcome
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+def answered_twice(steps: list[Step]) -> bool:
+    """Has a tier given two answers, each of them more than nothing? Its row keeps one."""
+    tiers = [s.tier for s in steps if s.kind == "call" and s.outcome in ("ok", "rescue")]
+    return len(set(tiers)) < len(tiers)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(worlds())
 def test_a_ledger_row_replays_to_the_decision_that_it_records(world: World) -> None:
-    """Where every call was answered at the first try: what a fault cost is not in an answer."""
+    """Faults, retries, fallbacks and rescues included: same steps, same cost."""
     outcome = live(world)
     assert outcome.decision is not None
-    steps = [step for step in outcome.decision.steps if step.kind == "call"]
-    assume(all(step.outcome == "ok" for step in steps) and len({s.tier for s in steps}) == len(steps))
-    assume(not any(fallback for t in world.policy.tiers for fallback in t.fallbacks))
+    assume(not answered_twice(outcome.decision.steps))
     replayed = replay_one(outcome, world.rules())
+    assert replayed.cost == pytest.approx(outcome.decision.cost, abs=1e-12)
+    unsent = any(step.outcome == "not sent" for step in outcome.decision.steps)
+    assert bool(replayed.missing) == unsent
     if outcome.decision.served == "failed":
         assert replayed.error
         return
     assert replayed.decision is not None
-    was, now = comparable(outcome.decision), comparable(replayed.decision)
-    was.pop("flags", None), now.pop("flags", None)
-    assert now == was
+    assert replayed.decision.served_by == outcome.decision.served_by
+    assert replayed.decision.cost_known == outcome.decision.cost_known
+    if not unsent:
+        was, now = comparable(outcome.decision), comparable(replayed.decision)
+        was.pop("flags", None), now.pop("flags", None)
+        assert now == was
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds())
+def test_the_cost_of_a_replayed_request_is_the_sum_of_its_parts(world: World) -> None:
+    replayed = replay_one(live(world), world.rules())
+    spent = replayed.spent
+    parts = [spent.served, replayed.wasted, replayed.extras, replayed.embedding, replayed.frontier]
+    assert sum(parts) == pytest.approx(replayed.cost, abs=1e-12)
+    decision = replayed.decision
+    cheap = decision is not None and decision.served_by != world.policy.last.name
+    assert not (spent.served and not cheap)
+    assert not (cheap and decision is not None and decision.served == "accepted" and replayed.frontier)
 
 
 def test_a_recorded_refusal_replays_as_a_refusal() -> None:
