@@ -16,6 +16,10 @@ ANSWERED = ("ok", "silent_failure", "rescue")
 """Outcomes of a call that brought an answer."""
 
 
+UNSENT = "not sent"
+"""Outcome of a call that something forbade: a ceiling, or a key that was not set."""
+
+
 class Made(NamedTuple):
     """One call that was made. ``step`` is None where no step tells of it; ``kept`` says that its answer is the
     row's; ``pause`` are the seconds before the same model was asked again, None where it was not.
@@ -40,14 +44,17 @@ class Recorded:
         self._left = _calls(steps)
         self._signals: dict[tuple[str, str], list[Step]] | None = None
 
-    def call(self, tier: str) -> Made | None:
+    def call(self, tier: str, model: str) -> Made | None:
         """The next call of this tier, or None where no more is recorded.
 
-        An answer that no step tells of was asked for aside, or comes from a recorded data set.
+        An answer that no step tells of was asked for aside, or comes from a recorded data set. A call that
+        was not sent is only of this ``model``'s concern.
         """
         left = self._left.get(tier)
         if left is None:
             left = self._left[tier] = [ONCE] if tier in self._outcome.models else []
+        while left and (step := left[0].step) is not None and step.outcome == UNSENT and step.model != model:
+            del left[0]
         return left.pop(0) if left else None
 
     def signal(self, tier: str, family: str) -> Step | None:
@@ -62,7 +69,7 @@ def _calls(steps: Iterable[Step]) -> dict[str, list[Made]]:
     """The calls of each tier in their order; the last that was answered has the row's answer."""
     found: dict[str, list[Made]] = {}
     for step in steps:
-        if step.kind == "call" and step.outcome != "not sent":
+        if step.kind == "call":
             found.setdefault(step.tier, []).append(Made(step, kept=False))
         elif step.kind == "wait" and found.get(step.tier):
             found[step.tier][-1] = found[step.tier][-1]._replace(pause=step.latency)

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from cascade.asks import Ask, Call, Check, Embed, Flow, Keep, Lookup, Measure, Spawn, Together, Wait
 from cascade.embedding import Embedder
-from cascade.errors import CascadeError, UpstreamError
+from cascade.errors import CascadeError, ConfigError, UpstreamError
 from cascade.prices import Price
 from cascade.prices import cost as price_of
-from cascade.recorded import Made, Recorded
+from cascade.recorded import UNSENT, Made, Recorded
 from cascade.run import Rules
 from cascade.traffic import Traffic
 from cascade.types import (
@@ -125,7 +125,7 @@ class Tape:
 
     def call(self, ask: Call) -> Draft:
         """The next recorded answer of the tier, or the fault that was recorded in its place."""
-        made, model = self._recorded.call(ask.tier), self._models.get(ask.tier)
+        made, model = self._recorded.call(ask.tier, ask.endpoint.model), self._models.get(ask.tier)
         self._tier = ask.tier
         if made is not None and not made.kept:
             return self._told(ask, made)
@@ -142,6 +142,9 @@ class Tape:
         step = made.step
         assert step is not None  # only such a call has no answer of its own
         self._now += step.latency
+        if step.outcome == UNSENT:
+            self.missing.append(f"answer of {ask.tier}")
+            raise ConfigError(step.detail)
         if step.outcome == "silent_failure":
             cost, usage = self._cost(ask, step), step.usage or Usage()
             return Draft(
