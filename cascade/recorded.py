@@ -7,12 +7,15 @@ made up: a second answer of a tier that has only one recorded is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from cascade.types import Outcome, Step
+from cascade.types import ModelOutcome, Outcome, Step
 
-ANSWERED = ("ok", "silent_failure", "rescue")
+SILENT = "silent_failure"
+"""Outcome of a call whose answer was empty and cut off."""
+
+ANSWERED = ("ok", SILENT, "rescue")
 """Outcomes of a call that brought an answer."""
 
 
@@ -40,8 +43,7 @@ class Recorded:
 
     def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        steps = outcome.decision.steps if outcome.decision is not None else ()
-        self._left = _calls(steps)
+        self._left = {} if outcome.decision is None else _calls(outcome.decision.steps, outcome.models)
         self._signals: dict[tuple[str, str], list[Step]] | None = None
 
     def call(self, tier: str, model: str) -> Made | None:
@@ -65,21 +67,28 @@ class Recorded:
         return left.pop(0) if left else None
 
 
-def _calls(steps: Iterable[Step]) -> dict[str, list[Made]]:
-    """The calls of each tier in their order; the last that was answered has the row's answer."""
+def _calls(steps: Iterable[Step], models: Mapping[str, ModelOutcome]) -> dict[str, list[Made]]:
+    """The calls of each tier in their order, and which of them brought the answer that the row has."""
     found: dict[str, list[Made]] = {}
     for step in steps:
         if step.kind == "call":
             found.setdefault(step.tier, []).append(Made(step, kept=False))
         elif step.kind == "wait" and found.get(step.tier):
             found[step.tier][-1] = found[step.tier][-1]._replace(pause=step.latency)
-    for made in found.values():
-        for place in range(len(made) - 1, -1, -1):
-            step_ = made[place].step
-            if step_ is not None and step_.outcome in ANSWERED:
-                made[place] = made[place]._replace(kept=True)
-                break
+    for tier, made in found.items():
+        place = _place(made, models.get(tier))
+        if place is not None:
+            made[place] = made[place]._replace(kept=True)
     return found
+
+
+def _place(made: list[Made], model: ModelOutcome | None) -> int | None:
+    """Where the row's answer stands: last, but an empty one was given up if the row has words."""
+    for place in range(len(made) - 1, -1, -1) if model is not None else ():
+        step = made[place].step
+        if step is not None and step.outcome in ANSWERED and not (step.outcome == SILENT and model and model.answer):
+            return place
+    return None
 
 
 def _signals(outcome: Outcome) -> dict[tuple[str, str], list[Step]]:

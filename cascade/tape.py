@@ -12,7 +12,7 @@ from cascade.embedding import Embedder
 from cascade.errors import CascadeError, ConfigError, UpstreamError
 from cascade.prices import Price
 from cascade.prices import cost as price_of
-from cascade.recorded import UNSENT, Made, Recorded
+from cascade.recorded import SILENT, UNSENT, Recorded
 from cascade.run import Rules
 from cascade.traffic import Traffic
 from cascade.types import (
@@ -127,8 +127,8 @@ class Tape:
         """The next recorded answer of the tier, or the fault that was recorded in its place."""
         made, model = self._recorded.call(ask.tier, ask.endpoint.model), self._models.get(ask.tier)
         self._tier = ask.tier
-        if made is not None and not made.kept:
-            return self._told(ask, made)
+        if made is not None and made.step is not None and not made.kept:
+            return self._told(ask, made.step, made.pause)
         if made is None or model is None:
             self.missing.append(f"answer of {ask.tier}")
             raise UpstreamError(f"nothing is recorded of tier {ask.tier!r}", billed=False, retryable=False)
@@ -137,24 +137,25 @@ class Tape:
         self._now += draft.latency
         return _repriced(draft, ask, model) if self._reprice else draft
 
-    def _told(self, ask: Call, made: Made) -> Draft:
+    def _told(self, ask: Call, step: Step, pause: float | None) -> Draft:
         """A call of which the steps tell and the row keeps no answer."""
-        step = made.step
-        assert step is not None  # only such a call has no answer of its own
         self._now += step.latency
         if step.outcome == UNSENT:
             self.missing.append(f"answer of {ask.tier}")
             raise ConfigError(step.detail)
-        if step.outcome == "silent_failure":
+        if step.outcome == SILENT:
             cost, usage = self._cost(ask, step), step.usage or Usage()
             return Draft(
                 tier=ask.tier, model=step.model, finish_reason="length", usage=usage, cost=cost, latency=step.latency
             )
+        answered = step.outcome != "error"
+        if answered and ask.tier not in self._models:
+            self.missing.append(f"answer of {ask.tier}")
         raise UpstreamError(
-            step.detail if step.outcome == "error" else "an answer that was not served, and not kept",
+            "an answer that was not served, and not kept" if answered else step.detail,
             billed=step.billed,
-            retry_after=made.pause,
-            retryable=made.pause is not None,
+            retry_after=pause,
+            retryable=pause is not None,
             cost=step.cost,
         )
 

@@ -72,7 +72,7 @@ def answered_twice(steps: list[Step]) -> bool:
     return len({name for name, _ in models}) < len(models)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(worlds())
 def test_a_ledger_row_replays_to_the_decision_that_it_records(world: World) -> None:
     """Faults, retries, fallbacks and rescues included: same steps, same cost."""
@@ -94,7 +94,7 @@ def test_a_ledger_row_replays_to_the_decision_that_it_records(world: World) -> N
     assert now == was
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds())
 def test_the_cost_of_a_replayed_request_is_the_sum_of_its_parts(world: World) -> None:
     replayed = replay_one(live(world), world.rules())
@@ -235,7 +235,7 @@ def test_signals_of_recorded_data_are_charged_at_the_policys_rate(asks: bool) ->
     assert (replayed.spent.served, replayed.extras) == pytest.approx((0.002, 0.003))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds(), st.floats(0.1, 10.0))
 def test_prices_times_a_factor_make_every_cost_times_that_factor(world: World, factor: float) -> None:
     outcome = live(world)
@@ -262,7 +262,7 @@ def test_repriced_cached_tokens_cost_what_the_policy_says_of_them() -> None:
     assert replay_one(bare, rules_of(policy, None)).cost == 1.0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds(timed=True), st.floats(1e-6, 1e-2))
 def test_no_call_is_replayed_that_would_pass_the_ceiling(world: World, ceiling: float) -> None:
     """What a recorded call cost in the end is not known before it, so the last may pass it and none after."""
