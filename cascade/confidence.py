@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
+from functools import cached_property
 from operator import mul
 from struct import pack, unpack
 from typing import Literal
@@ -121,7 +122,49 @@ class Trees(Record, frozen=True, kw_only=True):
         return total
 
 
-class Scorer(Record, frozen=True, kw_only=True):
+class Reading:
+    """How one list of features is read from the signals of drafts of one slice.
+
+    Whatever depends on the slice alone is worked out here once: most features of a scorer that knows
+    many slices are 0.0 in any one of them.
+    """
+
+    __slots__ = ("_logits", "_needed", "_signals", "_still")
+
+    def __init__(self, features: list[str], slice_name: str | None) -> None:
+        self._still = [0.0] * len(features)
+        self._signals: list[tuple[int, str]] = []
+        self._logits: list[tuple[int, str]] = []
+        needed = []
+        for place, name in enumerate(features):
+            crossed = name.startswith(SLICE_FEATURE) and CROSSED in name
+            signal = name.partition(CROSSED)[2] if crossed else name
+            bare = signal.removeprefix(LOGIT_FEATURE)
+            here = name.startswith(SLICE_FEATURE) and _place(name) == slice_name
+            if name.startswith(SLICE_FEATURE) and not crossed:
+                self._still[place] = float(here)
+            elif crossed and not here:
+                needed.append(bare)
+            else:
+                (self._signals if bare == signal else self._logits).append((place, bare))
+        self._needed = tuple(dict.fromkeys(needed))
+
+    def read(self, values: Mapping[str, float]) -> list[float] | None:
+        """The features in their order; None where a signal is missing, be it one that counts for nothing here."""
+        found = self._still.copy()
+        try:
+            for place, name in self._signals:
+                found[place] = values[name]
+            for place, name in self._logits:
+                found[place] = logit(values[name])
+            for name in self._needed:
+                values[name]
+        except KeyError:
+            return None
+        return found
+
+
+class Scorer(Record, frozen=True, kw_only=True, dict=True):
     """What one tier's drafts with one signal set are scored by, as plain numbers.
 
     All lists have the length of ``features``. The log-odds that a draft is acceptable are
@@ -163,30 +206,35 @@ class Scorer(Record, frozen=True, kw_only=True):
             scorer=self.id,
         )
 
-    def standardised(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
-        """The features, less their means, over their scales; None where one is missing."""
-        found: list[float] = []
-        for name, mean, scale in zip(self.features, self.means, self.scales, strict=True):
-            value = values.get(name)
-            if value is None and (value := derived(name, values, slice_name)) is None:
-                return None
-            found.append((value - mean) / scale)
-        return found
+    def raw(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
+        """The features as they are; None where one is missing."""
+        if not self._derived.isdisjoint(values):
+            return _named_outright(self.features, values, slice_name)
+        readings = self._readings
+        return (readings.get(slice_name) or readings[None]).read(values)
+
+    @cached_property
+    def _readings(self) -> dict[str | None, Reading]:
+        """How the features are read: for each slice that some feature names, and under None for all others."""
+        named = {_place(name) for name in self.features if name.startswith(SLICE_FEATURE)}
+        return {place: Reading(self.features, place) for place in (None, *sorted(named))}
+
+    @cached_property
+    def _derived(self) -> frozenset[str]:
+        return frozenset(name for name in self.features if name.startswith((SLICE_FEATURE, LOGIT_FEATURE)))
 
     def _scored(self, values: Mapping[str, float], slice_name: str) -> tuple[float, float] | None:
         """Score and raw log-odds. The plain regression is one loop: it is what most requests wait for."""
+        x = self.raw(values, slice_name)
+        if x is None:
+            return None
         if self.gain is None and self.trees is None:
             logodds = self.intercept
-            for name, mean, scale, weight in zip(self.features, self.means, self.scales, self.weights, strict=True):
-                value = values.get(name)
-                if value is None and (value := derived(name, values, slice_name)) is None:
-                    return None
+            for value, mean, scale, weight in zip(x, self.means, self.scales, self.weights, strict=True):
                 logodds += weight * (value - mean) / scale
             score = logodds
         else:
-            x = self.standardised(values, slice_name)
-            if x is None:
-                return None
+            x = [(value - mean) / scale for value, mean, scale in zip(x, self.means, self.scales, strict=True)]
             logodds = self.intercept + dot(self.weights, x) if self.trees is None else self.trees.logodds(x)
             score = logodds if self.gain is None else self.gain.expected(x)
         if self.price is not None:
@@ -195,6 +243,22 @@ class Scorer(Record, frozen=True, kw_only=True):
                 return None
             score /= price
         return (score, logodds) if math.isfinite(score) else None
+
+
+def _place(feature: str) -> str:
+    """The slice that a feature of slices names."""
+    return feature.removeprefix(SLICE_FEATURE).partition(CROSSED)[0]
+
+
+def _named_outright(features: list[str], values: Mapping[str, float], slice_name: str) -> list[float] | None:
+    """The features where derived ones stand among the signals: what is named counts as it is."""
+    found: list[float] = []
+    for name in features:
+        value = values.get(name)
+        if value is None and (value := derived(name, values, slice_name)) is None:
+            return None
+        found.append(value)
+    return found
 
 
 def derived(name: str, values: Mapping[str, float], slice_name: str) -> float | None:
@@ -236,9 +300,9 @@ class Scout(Record, frozen=True, kw_only=True):
     scorer: Scorer
     break_even: float
 
-    def hopeless(self, request: Request, slice_name: str) -> bool:
-        """Is the predicted chance under the break-even?"""
-        found = self.scorer.confidence(question_signals(request), slice_name)
+    def hopeless(self, signals: Signals, slice_name: str) -> bool:
+        """Is the chance, predicted from the question's signals, under the break-even?"""
+        found = self.scorer.confidence(signals, slice_name)
         return found is not None and found.probability < self.break_even
 
     def promising(self, signals: Signals, slice_name: str) -> bool:

@@ -21,7 +21,7 @@ from cascade.types import SAME, Draft, Signals, Step
 
 def paid(run: Run, tier_name: str, draft: Draft, signals: Signals) -> Generator[Ask, Any, Signals]:
     """The draft's signals with the paid families that the policy asks for and the calls brought."""
-    signals = without(signals, run.rules.policy.signals.asked)
+    signals = without(signals, run.rules.policy.paid)
     try:
         asked = _calls(run, tier_name, draft)
         run.afford([call for _, call in asked], keep_last=True)
@@ -50,9 +50,9 @@ def charge(run: Run, tier_name: str, draft: Draft) -> None:
 
     Not those that ``paid`` asks for, which bring their own price, nor that of a stored answer's check.
     """
-    signals, read = run.rules.policy.signals, run.rules.policy.families
-    for family, rate in signals.cost.items():
-        if family in read and family != SAME and family not in signals.asked:
+    policy = run.rules.policy
+    for family, rate in policy.signals.cost.items():
+        if family in policy.families and family != SAME and family not in policy.paid:
             cost = None if draft.cost is None else draft.cost * rate
             run.note(Step(kind="signal", tier=tier_name, cost=cost, detail=family))
 

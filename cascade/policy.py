@@ -263,7 +263,7 @@ class Policy(Section):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Policy:
         """As pydantic's, but what was worked out from the old fields does not come along."""
         made = super().model_copy(update=update, deep=deep)
-        for name in ("families", "sources"):
+        for name in ("families", "paid", "sources"):
             made.__dict__.pop(name, None)
         return made
 
@@ -277,6 +277,12 @@ class Policy(Section):
     def families(self) -> frozenset[str]:
         """Every signal family that some declared set reads."""
         return frozenset(name for families in self.signals.sets for name in families)
+
+    @cached_property
+    def paid(self) -> frozenset[str]:
+        """The signal families that cost calls and that this policy asks for."""
+        found = {"votes": self.signals.votes, "second": self.signals.second, "verifier": self.signals.verifier}
+        return frozenset(family for family, wanted in found.items() if wanted is not None)
 
     def tier(self, name: str) -> Tier:
         """The tier of that name; ``ConfigError`` when there is none."""

@@ -54,7 +54,8 @@ class Recorded:
         """
         left = self._left.get(tier)
         if left is None:
-            left = self._left[tier] = [ONCE] if tier in self._outcome.models else []
+            self._left[tier] = []
+            return ONCE if tier in self._outcome.models else None
         while left and (step := left[0].step) is not None and step.outcome == UNSENT and step.model != model:
             del left[0]
         return left.pop(0) if left else None

@@ -132,9 +132,10 @@ class Run:
 
     def user_checks(self, source: str) -> list[UserCheck]:
         """The user's own checks that apply to this tier, or to the cache, and slice."""
-        return [
+        declared = self.rules.policy.checks
+        return declared and [
             check
-            for check in self.rules.policy.checks
+            for check in declared
             if (not check.tiers or source in check.tiers) and (not check.slices or self.plan.slice in check.slices)
         ]
 

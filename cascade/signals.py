@@ -168,8 +168,11 @@ def narrowed(signals: Signals, declared: Iterable[Collection[str]]) -> Signals:
     A draft may bring more families than any scorer was fitted to; which set then speaks is the
     policy's order, never a matter of what a provider happened to send.
     """
-    present = set(signals.families)
+    present: set[str] = set()
     for families in declared:
+        if signals.families == tuple(families):  # as most drafts are
+            return signals
+        present = present or set(signals.families)
         if present.issuperset(families):
             read = set(families)
             return signals if read == present else Signals(values=signals.values, families=tuple(sorted(read)))

@@ -163,9 +163,3 @@ class SignalPolicy(Section):
     votes: Votes | None = None
     second: Second | None = None
     verifier: Verifier | None = None
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """The families that cost calls and that this policy pays for."""
-        given = {"votes": self.votes, "second": self.second, "verifier": self.verifier}
-        return tuple(family for family, wanted in given.items() if wanted is not None)

@@ -229,9 +229,11 @@ class Tape:
     def _found(self) -> Hit | None:
         """The stored answer that the recorded look-up found, where this policy would look for such a one."""
         wanted, decision, model = self._rules.policy.cache, self._outcome.decision, self._models.get(CACHE)
+        if not wanted.enabled or (decision is None and model is None):
+            return None
         steps = decision.steps if decision is not None else ()
         step = next((step for step in steps if step.kind == "lookup"), None)
-        if decision is not None and step is not None and step.outcome == "exact" and wanted.enabled:
+        if decision is not None and step is not None and step.outcome == "exact":
             return Hit(
                 key="",
                 draft=Draft(tier=step.tier, model=step.model),
@@ -240,7 +242,7 @@ class Tape:
                 confidence=decision.confidence,
                 certificate=decision.certificate,
             )
-        if model is None or not (wanted.enabled and wanted.semantic):
+        if model is None or not wanted.semantic:
             return None
         draft = draft_of(CACHE, model, "")
         if decision is None:

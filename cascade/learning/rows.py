@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Any
 
 from msgspec.structs import replace
@@ -90,9 +90,9 @@ class EveryGate(Gates):
         """Yes."""
         return True
 
-    def hopeless(self, tier: str, slice_name: str, request: Request) -> bool:
-        """No."""
-        return False
+    def hopeless(self, tiers: Collection[str], slice_name: str, request: Request) -> Collection[str]:
+        """None."""
+        return ()
 
     def find(self, tier: str, slice_name: str, signal_set: str) -> OpenGate | None:
         """An open one: a routed slice is asked of its tier."""
