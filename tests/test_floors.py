@@ -18,7 +18,7 @@ FLOORS = """
     fresh exact paired betting economics intervals evidence simulate
     decide ladder run paid sameness sensing flow recorded traffic tape replay compare ledger intake cache transports
     judging learning
-    watch recheck promotion heeding
+    watch recheck promotion hindsight heeding
     embedders
     shadows parts drivers replies streams callers client wrap plan following report engine trial selftest testing demo
     cli __init__ __main__
