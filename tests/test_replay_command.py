@@ -17,7 +17,7 @@ from cascade.asks import Call
 from cascade.cli import app
 from cascade.engine import Cascade
 from cascade.hindsight import difference, saving
-from cascade.ledger import write_outcomes
+from cascade.ledger import Ledger, write_outcomes
 from cascade.lock import lock_path, save_lock
 from cascade.policyfile import load_policy
 from cascade.testing import FakeModels, draft
@@ -139,6 +139,17 @@ def test_an_engines_own_ledger_replays_to_what_it_did(policy: Path, tmp_path: Pa
     assert simulated["flow"] == found["flow"]
     without = told(store, "--policy", policy, "--cache", "none")
     assert without["left_out"] == {"answer of cheap is not recorded": 1}
+
+
+def test_other_rows_do_not_speak_for_a_side_of_a_gate_that_none_of_its_own_speaks_for(
+    policy: Path, tmp_path: Path
+) -> None:
+    store = ledger(policy, tmp_path / "store", ["sure?"])
+    with Ledger(store) as accepted:
+        mixed = [*rows(6), *accepted.outcomes()]
+    found = told(written(tmp_path, mixed), "--policy", policy)
+    assert found["saving"]["rows"] == 6
+    assert found["saving"]["figure"] is None
 
 
 def test_changes_are_listed_and_written(policy: Path, tmp_path: Path) -> None:
