@@ -123,40 +123,42 @@ class Trees(Record, frozen=True, kw_only=True):
 
 
 class Reading:
-    """How one list of features is read from the signals of drafts of one slice.
+    """How the features of one scorer are read from the signals of drafts of one slice.
 
-    Whatever depends on the slice alone is worked out here once: most features of a scorer that knows
-    many slices are 0.0 in any one of them.
+    Each feature becomes ``weight * (value - mean) / scale``. Whatever depends on the slice alone is
+    worked out here once: most features of a scorer that knows many slices are 0.0 in any one of them.
+    ``ValueError`` where the lists differ in length.
     """
 
     __slots__ = ("_logits", "_needed", "_signals", "_still")
 
-    def __init__(self, features: list[str], slice_name: str | None) -> None:
-        self._still = [0.0] * len(features)
-        self._signals: list[tuple[int, str]] = []
-        self._logits: list[tuple[int, str]] = []
-        needed = []
-        for place, name in enumerate(features):
-            crossed = name.startswith(SLICE_FEATURE) and CROSSED in name
+    def __init__(self, scorer: Scorer, weights: list[float], slice_name: str | None) -> None:
+        self._still: list[float] = []
+        self._signals: list[tuple[int, str, float, float, float]] = []
+        self._logits: list[tuple[int, str, float, float, float]] = []
+        needed: dict[str, None] = {}
+        columns = zip(scorer.features, scorer.means, scorer.scales, weights, strict=True)
+        for place, (name, mean, scale, weight) in enumerate(columns):
+            of_slices = name.startswith(SLICE_FEATURE)
+            crossed = of_slices and CROSSED in name
             signal = name.partition(CROSSED)[2] if crossed else name
             bare = signal.removeprefix(LOGIT_FEATURE)
-            here = name.startswith(SLICE_FEATURE) and _place(name) == slice_name
-            if name.startswith(SLICE_FEATURE) and not crossed:
-                self._still[place] = float(here)
-            elif crossed and not here:
-                needed.append(bare)
-            else:
-                (self._signals if bare == signal else self._logits).append((place, bare))
-        self._needed = tuple(dict.fromkeys(needed))
+            here = of_slices and _place(name) == slice_name
+            self._still.append(weight * (float(here and not crossed) - mean) / scale)
+            if crossed and not here:
+                needed[bare] = None
+            elif crossed or not of_slices:
+                (self._signals if bare == signal else self._logits).append((place, bare, mean, scale, weight))
+        self._needed = tuple(needed)
 
     def read(self, values: Mapping[str, float]) -> list[float] | None:
         """The features in their order; None where a signal is missing, be it one that counts for nothing here."""
         found = self._still.copy()
         try:
-            for place, name in self._signals:
-                found[place] = values[name]
-            for place, name in self._logits:
-                found[place] = logit(values[name])
+            for place, name, mean, scale, weight in self._signals:
+                found[place] = weight * (values[name] - mean) / scale
+            for place, name, mean, scale, weight in self._logits:
+                found[place] = weight * (logit(values[name]) - mean) / scale
             for name in self._needed:
                 values[name]
         except KeyError:
@@ -206,18 +208,36 @@ class Scorer(Record, frozen=True, kw_only=True, dict=True):
             scorer=self.id,
         )
 
-    def raw(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
-        """The features as they are; None where one is missing."""
+    def _read(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
+        """The features, less their means, over their scales, and in a regression times their weights."""
         if not self._derived.isdisjoint(values):
-            return _named_outright(self.features, values, slice_name)
+            return self._named_outright(values, slice_name)
         readings = self._readings
         return (readings.get(slice_name) or readings[None]).read(values)
+
+    def _named_outright(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
+        """The same where derived features stand among the signals: what is named counts as it is."""
+        found: list[float] = []
+        for name, mean, scale, weight in zip(self.features, self.means, self.scales, self._factors, strict=True):
+            value = values.get(name)
+            if value is None and (value := derived(name, values, slice_name)) is None:
+                return None
+            found.append(weight * (value - mean) / scale)
+        return found
+
+    @property
+    def _regression(self) -> bool:
+        return self.gain is None and self.trees is None
+
+    @property
+    def _factors(self) -> list[float]:
+        return self.weights if self._regression else [1.0] * len(self.features)
 
     @cached_property
     def _readings(self) -> dict[str | None, Reading]:
         """How the features are read: for each slice that some feature names, and under None for all others."""
         named = {_place(name) for name in self.features if name.startswith(SLICE_FEATURE)}
-        return {place: Reading(self.features, place) for place in (None, *sorted(named))}
+        return {place: Reading(self, self._factors, place) for place in (None, *sorted(named))}
 
     @cached_property
     def _derived(self) -> frozenset[str]:
@@ -225,16 +245,15 @@ class Scorer(Record, frozen=True, kw_only=True, dict=True):
 
     def _scored(self, values: Mapping[str, float], slice_name: str) -> tuple[float, float] | None:
         """Score and raw log-odds. The plain regression is one loop: it is what most requests wait for."""
-        x = self.raw(values, slice_name)
+        x = self._read(values, slice_name)
         if x is None:
             return None
         if self.gain is None and self.trees is None:
             logodds = self.intercept
-            for value, mean, scale, weight in zip(x, self.means, self.scales, self.weights, strict=True):
-                logodds += weight * (value - mean) / scale
+            for term in x:  # not sum(), which rounds otherwise from Python 3.12 on
+                logodds += term
             score = logodds
         else:
-            x = [(value - mean) / scale for value, mean, scale in zip(x, self.means, self.scales, strict=True)]
             logodds = self.intercept + dot(self.weights, x) if self.trees is None else self.trees.logodds(x)
             score = logodds if self.gain is None else self.gain.expected(x)
         if self.price is not None:
@@ -248,17 +267,6 @@ class Scorer(Record, frozen=True, kw_only=True, dict=True):
 def _place(feature: str) -> str:
     """The slice that a feature of slices names."""
     return feature.removeprefix(SLICE_FEATURE).partition(CROSSED)[0]
-
-
-def _named_outright(features: list[str], values: Mapping[str, float], slice_name: str) -> list[float] | None:
-    """The features where derived ones stand among the signals: what is named counts as it is."""
-    found: list[float] = []
-    for name in features:
-        value = values.get(name)
-        if value is None and (value := derived(name, values, slice_name)) is None:
-            return None
-        found.append(value)
-    return found
 
 
 def derived(name: str, values: Mapping[str, float], slice_name: str) -> float | None:
