@@ -89,7 +89,7 @@ def taken(
     with status(f"reading {source}") as shown:
         intake = read(
             source,
-            columns=_columns(column or []),
+            columns=named_columns(column or []),
             tiers=_names("--tiers", tiers),
             slice_by=slice_by,
             signals=_names("--signals", signals),
@@ -135,7 +135,7 @@ def _names(option: str, text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def _columns(given: list[str]) -> dict[str, str]:
+def named_columns(given: list[str]) -> dict[str, str]:
     """Paths to the table's own names; a path holds no ``=``, their name may."""
     columns: dict[str, str] = {}
     for text in given:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cascade.intake.choice import Choice
@@ -64,6 +64,22 @@ def read(
         found.problem(EMPTY, 0)
     choice.missed(found)
     return found.intake(kept.outcomes(), count)
+
+
+def each(
+    source: Path | str, found: Found, *, columns: Mapping[str, str] | None = None, slice_by: str | None = None
+) -> Iterator[Outcome]:
+    """The outcomes of a source one by one, with or without labels, none kept in memory; see ``read``.
+
+    Rows that cannot be used are left out and told to ``found``. Which rows repeat or contradict each
+    other nobody can see who keeps none of them.
+    """
+    choice = Choice(None, slice_by, None)
+    for row in rows_of(source, columns, slice_by, found):
+        try:
+            yield proven(choice.of(outcome_of(row, found), row), unlabelled=True)
+        except Fault as fault:
+            found.problem(fault.reason, row.number, fault.id, fault.detail)
 
 
 class _Kept:
