@@ -29,7 +29,7 @@ from cascade.compare import Strategy, Table
 from cascade.evidence import LeftOut
 from cascade.intervals import Figure, proportion
 from cascade.metrics import Discrimination, Escalations, escalations
-from cascade.types import Outcome
+from cascade.types import Outcome, Record
 from tests.evidence_examples import Rows, reliability
 
 CHEAP, FRONTIER, AUDIT = 0.000064, 0.000579, 0.00003
@@ -41,6 +41,27 @@ RIVALS = {
     "margin and isotonic": 0.62,
     "cascadeflow 1.2": 0.18,
 }
+
+
+class Symmetry(Record, frozen=True, kw_only=True):
+    """What a label comparison says of its matrix."""
+
+    said: str
+
+
+class Labels(Record, frozen=True, kw_only=True):
+    """The fields of a label comparison that a report shows."""
+
+    field: str
+    rows: int
+    values: list[str]
+    matrix: list[list[int]]
+    differs: Figure
+    symmetry: Symmetry
+    uninformative: bool
+    ambiguous_served: int
+    ambiguous_frontier: int
+    left_out: int = 0
 
 
 class World:
@@ -170,6 +191,13 @@ def pays(n: int = 600, slices: int = len(SLICES)) -> Bench:
                 honest_saving=cascade.saving.estimate, honest_quality_delta=cascade.quality_delta.estimate,
             )
         ],
+        labels=[
+            Labels(
+                field="opinion", rows=n, values=["Qualified", "Adverse", "ambiguous"],
+                matrix=[[n - 12, 1, 0], [7, 2, 0], [1, 1, 0]], differs=proportion(10, n), uninformative=False,
+                symmetry=Symmetry(said="Served answers lean towards Adverse"), ambiguous_served=2, ambiguous_frontier=0,
+            )
+        ],
         scenarios=scenarios(strategies, n),
         notes=["The judge panel-v2 was not audited by a person."],
     )  # fmt: skip
@@ -278,5 +306,5 @@ def bare() -> Bench:
         judges={}, left_out=[], entrants=[], slices=[], ablation=[], waterfall=waterfall(columns[3], world),
         escalations=Escalations(rows=40, escalated=0, useful=nothing, wasted=nothing, harmful=nothing, counts={}),
         confidence=[], reliability=[], curve=None, scenarios=[], flattered=[], notes=[],
-        noise=None, tails=None, claims=[],
+        noise=None, tails=None, claims=[], labels=[],
     )  # fmt: skip

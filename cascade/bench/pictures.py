@@ -13,6 +13,7 @@ from cascade.bench.document import Ablated, Bench, Curve, Scenario, SliceTable, 
 from cascade.bench.field import CASCADE, FRONTIER
 from cascade.bench.scatter import cost_quality
 from cascade.compare import Strategy
+from cascade.errors import ConfigError
 from cascade.evidence import Choice
 from cascade.report import pictures as calibration
 from cascade.report.drawing import BOUND, CHOSEN, CURVE, GRID, INK, KINDS, QUIET, TARGET, Mark, Picture, plain, wrapped
@@ -48,9 +49,12 @@ def pictures(bench: Bench) -> dict[str, Picture]:
 def pictures_png(bench: Bench, folder: Path) -> list[Path]:
     """The same pictures as PNG files in a folder, which is made; the same benchmark gives the same bytes.
 
-    Raises ``ConfigError`` when a file cannot be written.
+    Raises ``ConfigError`` when they cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror or error}; name another folder") from error
     written = []
     for name, picture in pictures(bench).items():
         put_bytes(file := folder / f"{name}.png", picture.png())
