@@ -1,5 +1,6 @@
-"""Benchmarks of this project, each a subcommand.
+"""Benchmarks of this project, each a subcommand; without one those whose tables the README shows.
 
+With a file of outcomes instead the rest of the line is that of ``cascade bench``, which this then is.
 Results go to ``benchmarks/results/``, progress to stderr, and ``--json`` to stdout.
 """
 
@@ -15,6 +16,8 @@ import msgspec
 
 from benchmarks.cache.commands import declare
 from benchmarks.cache.replayed import declare as declare_replayed
+from benchmarks.peers.commands import declare as declare_peers
+from benchmarks.savings import declare as declare_savings
 
 
 def say(line: str) -> None:
@@ -62,6 +65,17 @@ def pairs(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def intervals(arguments: argparse.Namespace) -> None:
+    """Simulate, write both files, print one of them."""
+    from benchmarks import intervals as simulated
+    from benchmarks.coverage.report import write
+
+    made = simulated.document(simulated.measure(say))
+    page = simulated.markdown(made)
+    write(made, page, "intervals")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
 def fitting(arguments: argparse.Namespace) -> None:
     """Measure, write both files, print one of them."""
     from benchmarks.fitting import report
@@ -92,6 +106,26 @@ def cache_speed(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def field_notes(arguments: argparse.Namespace) -> None:
+    """Compute, write both files, print one of them."""
+    from benchmarks.coverage.report import write
+    from benchmarks.field_notes import page as pages
+    from benchmarks.field_notes import report
+
+    found = report.document()
+    made, page = report.as_json(found), pages.markdown(found)
+    write(made, page, "field_notes")
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
+def readme(arguments: argparse.Namespace) -> None:
+    """What needs nothing but this checkout, and no quiet machine."""
+    from benchmarks import savings
+
+    savings.run(say)
+    field_notes(argparse.Namespace(json=False))
+
+
 def of_the_cache(commands: Any) -> None:
     """The benchmarks of the semantic cache."""
     asked = commands.add_parser(
@@ -115,7 +149,7 @@ def of_the_cache(commands: Any) -> None:
 def main() -> None:
     """One subcommand a kind of benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
-    commands = parser.add_subparsers(required=True, metavar="KIND")
+    commands = parser.add_subparsers(metavar="KIND")
     asked = commands.add_parser("speed", help="what a request, a hit and an import cost, beside peers and floors")
     asked.add_argument("--rounds", type=int, default=40, help="interleaved rounds (default: 40)")
     asked.add_argument("--json", action="store_true", help="print speed.json instead of the table")
@@ -124,6 +158,9 @@ def main() -> None:
     asked.add_argument("--repetitions", type=int, default=2000, help="of each case (default: 2000)")
     asked.add_argument("--json", action="store_true", help="print coverage.json instead of the table")
     asked.set_defaults(run=coverage)
+    asked = commands.add_parser("intervals", help="how often each interval of a report covers the truth, by simulation")
+    asked.add_argument("--json", action="store_true", help="print intervals.json instead of the tables")
+    asked.set_defaults(run=intervals)
     asked = commands.add_parser("pairs", help="promises and savings on recorded pairs of real models")
     asked.add_argument(
         "folder",
@@ -142,7 +179,20 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     asked.add_argument("--json", action="store_true", help="print fitting.json instead of the table")
     asked.set_defaults(run=fitting)
+    asked = commands.add_parser(
+        "field_notes", help="published measurements of four models: ratios, and what scores hide"
+    )
+    asked.add_argument("--json", action="store_true", help="print field_notes.json instead of the page")
+    asked.set_defaults(run=field_notes)
     of_the_cache(commands)
+    declare_peers(commands, say)
+    declare_savings(commands, say)
+    parser.set_defaults(run=readme)
+    words = sys.argv[1:]
+    if words and words[0] not in commands.choices and not words[0].startswith("-"):
+        from cascade.cli import app
+
+        app(["bench", *words], prog_name="python -m benchmarks")
     arguments = parser.parse_args()
     arguments.run(arguments)
 

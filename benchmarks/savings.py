@@ -10,13 +10,15 @@ import gzip
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from benchmarks.peers import recorded
 from cascade.bench.bench import Asked, bench
-from cascade.bench.beside import read_decisions
 from cascade.bench.document import Bench, SliceTable
+from cascade.bench.field import CASCADE
 from cascade.compare import Strategy
 from cascade.embedding import WordLlamaEmbedder
 from cascade.engine import embedder_of
@@ -29,6 +31,8 @@ ROOT = Path(__file__).parent
 RECORDINGS = ROOT / "recordings"
 POLICY = ROOT.parent / "policies" / "demo.toml"
 RESULTS = ROOT / "results"
+README = ROOT.parent / "README.md"
+BEGIN, END = "<!-- savings -->", "<!-- /savings -->"
 COMMAND = "python -m benchmarks savings"
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
@@ -39,9 +43,18 @@ def measure(say: Callable[[str], None]) -> Bench:
     asked = Asked(
         judge="gold answers, matched by rule",
         judge_cost=0.0,
-        recorded=read_decisions(RECORDINGS / "peers.jsonl.gz", policy.tiers[0].name),
+        recorded=peers(policy.tiers[0].name),
     )
     return bench(rows(), policy, embedder=embedder_of(policy), reader=WordLlamaEmbedder(), asked=asked, told=say)
+
+
+def peers(tier: str) -> dict[str, frozenset[str]]:
+    """What peers decided about this tier's answers, given all that was recorded of them."""
+    found: dict[str, set[str]] = {}
+    for line in recorded.read():
+        if line.tier == tier and line.given == "logprobs":
+            found.setdefault(line.peer, set()).update([line.id] if line.accepted else [])
+    return {name: frozenset(ids) for name, ids in found.items()}
 
 
 def rows() -> list[Outcome]:
@@ -89,6 +102,29 @@ def markdown(found: Bench) -> str:
     )
 
 
+def short(found: Bench) -> str:
+    """The README's table."""
+    head = [
+        f"**{found.verdict.sentence}**",
+        "",
+        "| strategy | saved % | points of quality | served cheap % | wrong of these % | p95 s | promise |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    lines = [
+        f"| {_name(one)} | {_cell(one.saving)} | {_cell(one.quality_delta)} | {_plain(one.accept_rate, 100, 1)} | "
+        f"{_plain(one.accepted_error, 100, 1)} | {_plain(one.latency_p95, 1, 2)} | "
+        f"{'yes' if one.name == CASCADE else 'no'} |"
+        for one in found.strategies
+    ]
+    return "\n".join([*head, *lines, "", *found.claims])
+
+
+def shown(readme: str, found: Bench) -> str:
+    """The README with its table between the markers as measured."""
+    before, _, rest = readme.partition(BEGIN)
+    return f"{before}{BEGIN}\n{short(found)}\n{END}{rest.partition(END)[2]}"
+
+
 def _strategies(found: Bench) -> list[str]:
     what = {one.name: one.what for one in found.entrants}
     head = [
@@ -104,7 +140,7 @@ def _strategies(found: Bench) -> list[str]:
 
 
 def _name(one: Strategy) -> str:
-    return f"**{one.name}**" if one.name == "cascade" else one.name
+    return f"**{one.name}**" if one.name == CASCADE else one.name
 
 
 def _figures(one: Strategy) -> str:
@@ -181,7 +217,7 @@ def _slices(tables: list[SliceTable]) -> list[str]:
     ]
     lines = []
     for table in tables:
-        ours = next(one for one in table.strategies if one.name == "cascade")
+        ours = next(one for one in table.strategies if one.name == CASCADE)
         lines.append(
             f"| {table.name} | {table.rows} | {_cell(ours.accept_rate)} | {_cell(ours.accepted_error)} | "
             f"{_cell(ours.saving)} | {_cell(ours.quality_delta)} |"
@@ -258,9 +294,31 @@ def _digits(number: str) -> int:
 
 
 def write(found: Bench) -> list[Path]:
-    """The page, the document and the pictures in ``benchmarks/results/``."""
+    """The page, the document and the pictures in ``benchmarks/results/``, and the README's table."""
     from cascade.bench.pictures import pictures_png
 
     (RESULTS / "savings.md").write_text(markdown(found))
+    README.write_text(shown(README.read_text(), found))
     (RESULTS / "savings.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    return pictures_png(found, RESULTS)
+    return pictures_png(found, RESULTS / "savings")
+
+
+def declare(commands: Any, say: Callable[[str], None]) -> None:
+    """The subcommand."""
+    asked = commands.add_parser("savings", help="what the demo's cascade saves, beside what a sceptic would try")
+    asked.add_argument("--check", action="store_true", help="write nothing: status 1 where the committed page differs")
+    asked.add_argument("--json", action="store_true", help="print savings.json instead of the page")
+    asked.set_defaults(run=lambda arguments: run(say, check=arguments.check, json=arguments.json))
+
+
+def run(say: Callable[[str], None], *, check: bool = False, json: bool = False) -> None:
+    """Measure; write or compare; print. ``SystemExit`` 1 where the committed page is not what is measured."""
+    found = measure(say)
+    page = markdown(found)
+    if check:
+        wrong = differences((RESULTS / "savings.md").read_text(), page)
+        if wrong:
+            raise SystemExit("\n".join(wrong))
+    else:
+        write(found)
+    print(msgspec.json.encode(found).decode() if json else page)

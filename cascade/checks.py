@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from cascade.errors import ConfigError
+from cascade.labels import label_consistent
+from cascade.tables import Label
 from cascade.types import CheckResult, Draft, Request, text_of
 
 if TYPE_CHECKING:
@@ -48,8 +50,8 @@ _REFUSAL = r"""
     """
 
 
-def built_in(request: Request, draft: Draft) -> list[CheckResult]:
-    """The results of all built-in checks that apply, in a fixed order.
+def built_in(request: Request, draft: Draft, consistent: Mapping[str, Label] | None = None) -> list[CheckResult]:
+    """The results of all built-in checks that apply, in a fixed order; ``label_consistent`` where labels are given.
 
     ``silent_failure`` comes alone: with no answer at all nothing else has anything to look at. What
     the provider itself marked as a refusal has no structure to be checked, so neither ``schema`` nor
@@ -65,6 +67,8 @@ def built_in(request: Request, draft: Draft) -> list[CheckResult]:
         results.append(schema(request, draft))
     if request.params.get("tools") or draft.tool_calls:
         results.append(tools(request, draft))
+    if consistent:
+        results.append(label_consistent(draft, consistent))
     return results
 
 

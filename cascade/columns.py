@@ -193,10 +193,10 @@ def _after(accepts: Any, cheap: Any, frontier: Any) -> Any:
 
 
 def _timed(row: Replayed) -> bool:
-    """Does every call of this row have a recorded latency? One without counts as no time at all."""
+    """Does every answered call of this row have a recorded latency? One without counts as no time at all."""
     steps = row.decision.steps if row.decision is not None else []
-    models = row.outcome.models
-    return all(s.tier in models and models[s.tier].latency_ms is not None for s in steps if s.kind == "call")
+    asked = [row.outcome.models.get(step.tier) for step in steps if step.kind == "call"]
+    return all(model is None or model.latency_ms is not None for model in asked)
 
 
 def _drafted(row: Replayed, last: str) -> bool:

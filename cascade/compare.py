@@ -116,13 +116,8 @@ class Table:
         )
 
     def delta(self, one: Column, other: Column | None = None) -> Figure:
-        """Mean quality of one column less another's (the frontier's), Bonett-Price where both are right or wrong."""
-        import numpy as np
-
-        theirs = (other or self.frontier).quality
-        if np.isin(one.quality, (0.0, 1.0)).all() and np.isin(theirs, (0.0, 1.0)).all():
-            return paired_difference(one.quality, theirs)
-        return self.boot.mean(one.quality - theirs)
+        """Mean quality of one column less another's (the frontier's), paired."""
+        return paired_difference(one.quality, (other or self.frontier).quality)
 
     def _slow(self, latency: Any) -> dict[str, Figure]:
         from cascade.metrics import quantile

@@ -17,13 +17,15 @@ from cascade.fresh import compiled
 from cascade.gates import ROUTED, Gates
 from cascade.policy import MATCHED, Fallback, Policy, Slice, Tier, When
 from cascade.signals import narrowed
+from cascade.tables import LABEL_CONSISTENT
 from cascade.types import CACHE, CheckResult, Confidence, Draft, Entry, Hit, Mode, Record, Request, Served, Signals
 
-LESSER = ("refusal", "truncated")
+LESSER = (LABEL_CONSISTENT, "refusal", "truncated")
 """Failed checks of the last tier that leave an answer the caller would have had without us.
 
 Raising for them when no fallback is left was the alternative; it loses, because a pattern that
-mistakes an answer for a refusal would then take away an answer that was paid for. An empty answer,
+mistakes an answer for a refusal would then take away an answer that was paid for; nor has anybody a
+better answer than the last tier's where that one contradicts itself in a label. An empty answer,
 a broken schema and a failed check of the user's own are never served.
 """
 

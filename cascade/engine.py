@@ -36,6 +36,7 @@ from cascade.replies import reply
 from cascade.run import Rules, Run
 from cascade.shadows import Shadows
 from cascade.streams import AsyncReplies, Replies
+from cascade.tables import LABEL_CONSISTENT
 from cascade.transports import Transports
 from cascade.types import Answer, Decision, Message, Outcome, Request, Verdict
 
@@ -315,6 +316,8 @@ def embedder_of(policy: Policy) -> Embedder | None:
 def _checks(policy: Policy, given: Mapping[str, UserCheck]) -> dict[str, UserCheck]:
     found: dict[str, UserCheck] = {}
     for check in policy.checks:
+        if check.name == LABEL_CONSISTENT:
+            continue
         if check.command is not None:
             found[check.name] = CommandCheck(command=check.command, timeout=check.timeout, name=check.name)
         elif check.name in given:

@@ -159,7 +159,7 @@ def gate(run: Run, source: str, draft: Draft, sensing: Part[Signals]) -> Part[Ru
 
 def inspect(run: Run, source: str, draft: Draft, checks: list[CheckResult]) -> Part[None]:
     """Add the results of all hard checks to ``checks``, which holds them even if one breaks."""
-    checks += built_in(run.request, draft)
+    checks += built_in(run.request, draft, run.rules.policy.consistent(source, run.plan.slice))
     for check in run.user_checks(source):
         if ruled_out(checks, run.request, run.last(source)):
             return  # the rest may cost, and cannot change the ruling any more

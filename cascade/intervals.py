@@ -1,7 +1,7 @@
 """Paired intervals for comparisons on the same rows.
 
-Binary differences by Bonett and Price (2012): the textbook intervals and the bootstrap cover far
-too little when the two sides disagree on only a few rows, and a cascade is built to disagree on
+Differences of right/wrong by Bonett and Price (2012): the textbook intervals and the bootstrap cover
+far too little when the two sides disagree on only a few rows, and a cascade is built to disagree on
 few. Everything else by a bootstrap over questions, in which the rewordings of one question stay
 together, since they are not independent evidence.
 """
@@ -36,16 +36,16 @@ class Figure(Record, frozen=True, kw_only=True):
 
 
 def paired_difference(ours: Floats, theirs: Floats) -> Figure:
-    """Mean of ours - theirs for right/wrong rows (0.0 or 1.0), Bonett-Price adjusted Wald.
+    """Mean of ours - theirs for rows that are right or wrong (1.0 or 0.0), Bonett-Price adjusted Wald.
 
-    Adds one row to each kind of disagreement. Source: Bonett & Price, Psychological Methods 2012.
+    Adds one row to each kind of disagreement. Source: Bonett & Price, Psychological Methods 2012. Of rows
+    graded in [0, 1] it is the same Wald interval with the same two rows added, a gain and a loss of 1.
     """
-    n = len(ours)
-    more = float(((ours > theirs).sum() + 1) / (n + 2))
-    fewer = float(((ours < theirs).sum() + 1) / (n + 2))
-    centre = more - fewer
-    half = Z95 * ((more + fewer - centre**2) / (n + 2)) ** 0.5
-    return Figure(estimate=float((ours - theirs).mean()), low=max(centre - half, -1.0), high=min(centre + half, 1.0))
+    n, apart = len(ours), ours - theirs
+    centre = float(apart.sum()) / (n + 2)
+    square = (float((apart**2).sum()) + 2) / (n + 2)
+    half = Z95 * ((square - centre**2) / (n + 2)) ** 0.5
+    return Figure(estimate=float(apart.mean()), low=max(centre - half, -1.0), high=min(centre + half, 1.0))
 
 
 def proportion(good: int, n: int) -> Figure:
@@ -73,6 +73,7 @@ class Bootstrap:
         drawn = np.random.default_rng(seed).integers(0, len(units), size=(resamples, len(units)))
         counts = np.zeros((resamples, len(units)))
         np.add.at(counts, (np.arange(resamples)[:, None], drawn), 1.0)
+        self._groups = len(units)
         self._weights: Floats = counts[:, unit_of]
 
     def mean(self, values: Floats) -> Figure:
@@ -82,6 +83,17 @@ class Bootstrap:
     def saving(self, ours: Floats, theirs: Floats) -> Figure:
         """1 - sum(ours)/sum(theirs), percentile interval: the share that ours saves."""
         return self.figure(lambda w: 1.0 - (w @ ours) / (w @ theirs), ours)
+
+    def worth(self, yes: Floats) -> int:
+        """How many independent rows would tell a share as well as these, from as many as there are down to 1.
+
+        ``yes`` is 0.0 or 1.0 a row: what the share is of. Where all are alike, as many as there are groups.
+        """
+        share = float(yes.mean())
+        if share in (0.0, 1.0) or self._groups == len(yes):
+            return self._groups
+        spread = float(((self._weights @ yes) / self._weights.sum(axis=-1)).var())
+        return max(min(round(share * (1 - share) / spread), len(yes)), 1) if spread else len(yes)
 
     def figure(self, statistic: Callable[[Any], Any], like: Floats) -> Figure:
         """Any statistic of row weights, on the rows as they are and on every resample.

@@ -20,6 +20,7 @@ from cascade.neighbours import FAMILY, Neighbours
 from cascade.pairing import FAMILY as PAIR
 from cascade.pairing import Pairing
 from cascade.policy import Policy, Tier
+from cascade.tables import LABEL_CONSISTENT
 from cascade.types import Record
 
 LOCK_VERSION = 1
@@ -189,6 +190,11 @@ def identity(policy: Policy, embedder: str | None = None) -> dict[str, str]:
     parts["ladder"] = digest([tier.name for tier in policy.tiers])
     shown = policy.model_dump(mode="json", include={"slices", "stakes", "checks", "signals", "preroute"})
     shown["signals"].pop("cost")  # what a signal cost changes no answer
+    for check, made in zip(policy.checks, shown["checks"], strict=True):
+        if check.name == LABEL_CONSISTENT:
+            made["read"] = {name: policy.labels[name].model_dump(mode="json") for name in check.labels or policy.labels}
+        else:
+            made.pop("labels")  # which it cannot have
     parts["slices"] = digest([shown["slices"], shown["stakes"]])
     parts |= {name: digest(shown[name]) for name in ("checks", "signals", "preroute")}
     by_examples = any(declared.examples for declared in policy.slices.values())

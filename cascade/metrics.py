@@ -106,6 +106,14 @@ def auroc(score: Floats, right: Bools) -> float | None:
     return float(_auroc(_Ranking(score), right, np.ones(len(score))))
 
 
+def auroc_figure(score: Floats, right: Bools, boot: Bootstrap) -> Figure | None:
+    """``auroc`` with a percentile interval; resamples with answers of one kind only are left out of it."""
+    if auroc(score, right) is None:
+        return None
+    ranking = _Ranking(score)
+    return boot.figure(lambda w: _auroc(ranking, right, w), score)
+
+
 def _auroc(ranking: _Ranking, right: Bools, weights: Any) -> Any:
     """NaN for weights that leave out one kind."""
     import numpy as np
@@ -202,14 +210,13 @@ def calibration_error_if_perfect(probability: Floats, bins: list[Places]) -> flo
 
 
 def discrimination(score: Floats, probability: Floats, right: Bools, boot: Bootstrap) -> Discrimination:
-    """All of it for at least one row; a resample with answers of one kind only says nothing of the AUROC."""
+    """All of it, for at least one row."""
     loss = (~right).astype(float)
-    up, down, best = _Ranking(score), _Ranking(-score), _Ranking(loss)
+    down, best = _Ranking(-score), _Ranking(loss)
     bins = equal_mass_bins(probability)
-    told = auroc(score, right) is not None
     return Discrimination(
         rows=len(score),
-        auroc=boot.figure(lambda w: _auroc(up, right, w), score) if told else None,
+        auroc=auroc_figure(score, right, boot),
         aurc=boot.figure(lambda w: _aurc(down, loss, w), score),
         e_aurc=boot.figure(lambda w: _e_aurc((down, best), loss, w), score),
         ece=_calibration(probability, right, bins, boot),
@@ -236,21 +243,26 @@ def _calibration(probability: Floats, right: Bools, bins: list[Places], boot: Bo
 
 
 def quantile(values: Floats, q: float, boot: Bootstrap) -> Figure:
-    """The least value that at least a share ``q`` of the rows does not exceed, percentile interval.
+    """The least value that at least a share ``q`` of the rows does not exceed; for latencies in any unit.
 
-    Some row's own value, never one between two rows: numpy's ``inverted_cdf``. For latencies in any unit;
-    of few rows beyond ``q`` the interval cannot reach further than their highest.
+    Some row's own value, never one between two rows: numpy's ``inverted_cdf``. The interval reaches from
+    one order statistic to another, by the binomial law of how many of as many independent rows lie
+    below the true quantile. The percentile bootstrap lost: it ends at the highest of the rows that happen
+    to be there, and covers a p95 of a hundred rows in 88 of 100 cases. No interval where the rows are too
+    few for an end, as for a p99 of fewer than 368. Source: Woodruff, JASA 1952; for rows that come in groups
+    Korn and Graubard, Survey Methodology 1998.
     """
     import numpy as np
+    from scipy.stats import binom
 
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-
-    def at(weights: Any) -> Any:
-        upto = np.cumsum(weights[..., order], axis=-1)
-        return ordered[(upto < q * upto[..., -1:]).sum(axis=-1)]
-
-    return boot.figure(at, values)
+    n, ordered = len(values), np.sort(values)
+    estimate = float(np.quantile(values, q, method="inverted_cdf"))
+    worth = boot.worth((values <= estimate).astype(float))
+    below, above = int(binom.ppf(0.025, worth, q)), int(binom.ppf(0.975, worth, q)) + 1
+    if below < 1 or above > worth:
+        return Figure(estimate=estimate)
+    low, high = ordered[[below * n // worth - 1, -(-above * n // worth) - 1]]
+    return Figure(estimate=estimate, low=float(low), high=float(high))
 
 
 def convex_hull_quality(cost: Floats, quality: Floats) -> tuple[Floats, Floats]:

@@ -17,10 +17,12 @@ from pydantic import Field, field_validator, model_validator
 
 from cascade.errors import ConfigError
 from cascade.tables import (
+    LABEL_CONSISTENT,
     Audit,
     Budget,
     CachePolicy,
     Explore,
+    Label,
     LedgerPolicy,
     Name,
     Observe,
@@ -172,7 +174,11 @@ BUILT_IN = frozenset({"empty", "refusal", "schema", "silent_failure", "tools", "
 
 
 class UserCheck(Section):
-    """A hard check of the user's own: a ``command``, or a callable of that name given in code."""
+    """A hard check that the policy asks for: a ``command``, or a callable of that name given in code.
+
+    The name ``label_consistent`` needs neither: that check fails a draft that names two values of one
+    of the policy's ``labels`` (by default of any).
+    """
 
     name: Name
 
@@ -187,6 +193,19 @@ class UserCheck(Section):
     timeout: Positive = 60.0
     slices: list[str] = []
     tiers: list[str] = []
+    labels: list[str] = []
+
+    @model_validator(mode="after")
+    def _of_labels(self) -> UserCheck:
+        if self.name == LABEL_CONSISTENT and self.command is not None:
+            raise ValueError(f"{LABEL_CONSISTENT!r} is a built-in check and runs no command")
+        if self.name != LABEL_CONSISTENT and self.labels:
+            raise ValueError(f"only the check {LABEL_CONSISTENT!r} reads labels")
+        return self
+
+    def applies(self, source: str, slice_name: str) -> bool:
+        """Is it for drafts of this tier, or of the cache, in this slice?"""
+        return (not self.tiers or source in self.tiers) and (not self.slices or slice_name in self.slices)
 
 
 class Source(NamedTuple):
@@ -215,6 +234,7 @@ class Policy(Section):
     slices: dict[str, Slice] = {}
     stakes: list[Stakes] = []
     checks: list[UserCheck] = []
+    labels: dict[Name, Label] = {}
     signals: SignalPolicy = SignalPolicy()
     cache: CachePolicy = CachePolicy()
     embedder: str = "wordllama"
@@ -244,6 +264,34 @@ class Policy(Section):
             if tier not in names:
                 raise ValueError(f"{where} names no tier: {tier!r}{nearest(tier, names)}")
         return self
+
+    @model_validator(mode="after")
+    def _labels_hold(self) -> Policy:
+        told = [name for name, label in self.labels.items() if label.source == "answer"]
+        for check in self.checks:
+            if check.name != LABEL_CONSISTENT:
+                continue
+            if not told:
+                raise ValueError(f"checks.{check.name}: no label is found in answers; declare one as [labels.NAME]")
+            for name in check.labels:
+                if name not in told:
+                    raise ValueError(
+                        f"checks.{check.name}.labels: {name!r} is not found in answers{nearest(name, told)}"
+                    )
+        return self
+
+    def own_checks(self, source: str, slice_name: str) -> list[UserCheck]:
+        """The user's own checks that apply to this tier, or to the cache, and slice."""
+        return [c for c in self.checks if c.name != LABEL_CONSISTENT and c.applies(source, slice_name)]
+
+    def consistent(self, source: str, slice_name: str) -> dict[str, Label]:
+        """The labels that a draft of this tier, or of the cache, must name without contradiction in this slice."""
+        asked = [c for c in self.checks if c.name == LABEL_CONSISTENT and c.applies(source, slice_name)]
+        return {
+            name: label
+            for name, label in self.labels.items()
+            if label.source == "answer" and any(name in (check.labels or self.labels) for check in asked)
+        }
 
     @property
     def last(self) -> Tier:

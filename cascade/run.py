@@ -132,11 +132,7 @@ class Run:
 
     def user_checks(self, source: str) -> list[UserCheck]:
         """The user's own checks that apply to this tier, or to the cache, and slice."""
-        return [
-            check
-            for check in self.rules.policy.checks
-            if (not check.tiers or source in check.tiers) and (not check.slices or self.plan.slice in check.slices)
-        ]
+        return self.rules.policy.own_checks(source, self.plan.slice)
 
     def last(self, source: str) -> bool:
         """Is this the tier after which there is no other?"""

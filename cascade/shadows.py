@@ -42,6 +42,12 @@ class Shadows:
             self._turn_the_page()
             return self._spent[mode] < ceiling
 
+    def paid(self, mode: Mode, dollars: float) -> None:
+        """Count what work of this mode has cost, whoever ran it."""
+        with self._changed:
+            self._turn_the_page()
+            self._spent[mode] += dollars
+
     def start(self, mode: Mode, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Run ``work``, which returns its dollars, off the caller's path."""
         token = object()
@@ -51,9 +57,8 @@ class Shadows:
             try:
                 cost = await work()
             finally:
+                self.paid(mode, cost)
                 with self._changed:
-                    self._turn_the_page()
-                    self._spent[mode] += cost
                     self._under_way.pop(token, None)
                     self._changed.notify_all()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -72,6 +72,48 @@ class CachePolicy(Section):
     time_sensitive: list[Annotated[str, AfterValidator(regular)]] = TIME_SENSITIVE
     tags: list[str] = []
     same: Same | None = None
+
+
+ABSENT, AMBIGUOUS, OTHER = "absent", "ambiguous", "other"
+"""What an answer has in a label's place that names none of its values, several of them, or one that is not declared."""
+
+LABEL_CONSISTENT = "label_consistent"
+"""The built-in check that runs only where a policy names it."""
+
+STEP = r"\.[^.\[\]\s]+|\[\d+\]"
+"""One step of a path: a key or an index."""
+
+
+class Label(Section):
+    """``[labels.NAME]``: what of an answer its reader acts on, such as a severity or an opinion.
+
+    It is found by ``pattern``, a regular expression whose first group (without one the whole match) is
+    the value, at every place where it matches; or by ``path``, keys and indexes into each JSON value
+    of the answer (``$.risk``, ``$.gaps[0].type``). ``from = "verdict"`` takes what the latest verdict
+    has under the label's name instead. ``values`` are all that it may be; another one counts as
+    ``other``. ``ignore_case`` is for pattern and values.
+    """
+
+    pattern: Annotated[str, AfterValidator(regular)] | None = None
+    path: Annotated[str, Field(pattern=rf"^\$(?:{STEP})+$")] | None = None
+    source: Annotated[Literal["answer", "verdict"], Field(alias="from")] = "answer"
+    values: list[Annotated[str, Field(min_length=1)]] = []
+    ignore_case: bool = True
+
+    @field_validator("values")
+    @classmethod
+    def _told_apart(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if value.casefold() in (ABSENT, AMBIGUOUS, OTHER):
+                raise ValueError(f"{value!r} is what an answer without one clear value gets; name the value otherwise")
+        return values
+
+    @model_validator(mode="after")
+    def _found_somehow(self) -> Label:
+        ways = [way for way in (self.pattern, self.path) if way is not None]
+        if len(ways) != (self.source == "answer"):
+            raise ValueError('state one of pattern and path, or neither where from = "verdict"')
+        return self
 
 
 class Audit(Section):

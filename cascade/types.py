@@ -223,13 +223,24 @@ class Answer(Record, frozen=True, kw_only=True):
     decision: Decision
 
 
+class Miss(Record, frozen=True, kw_only=True):
+    """Something that an answer gets wrong or leaves out, in a judge's words.
+
+    A ``critical`` one harms whoever acts on the answer: it is unacceptable whatever its score.
+    """
+
+    what: str
+    critical: bool = False
+
+
 class Verdict(Record, frozen=True, kw_only=True):
     """A judge's word on one answer. ``score`` is in [0, 1] where the judge gives one.
 
     ``judge`` begins with its kind: ``human:NAME``, ``llm:MODEL/...``, or the name of a rule such as
     ``exact``. ``propensity`` is the probability, fixed before the answer was looked at, with which
     this answer was drawn to be judged; None where nobody said. ``cost`` in dollars is what the verdict
-    itself cost, None where that is not known.
+    itself cost, None where that is not known. ``misses`` are as the judge said them, a bare text or
+    with the word on whether it is critical; read ``missed``.
     """
 
     judge: str
@@ -237,8 +248,20 @@ class Verdict(Record, frozen=True, kw_only=True):
     score: float | None = None
     propensity: float | None = None
     cost: float | None = None
-    misses: list[str] = []
+    misses: list[str | Miss] = []
     labels: dict[str, str] = {}
+
+    @property
+    def missed(self) -> list[Miss]:
+        """All misses; a bare text is not critical."""
+        return [miss if isinstance(miss, Miss) else Miss(what=miss) for miss in self.misses]
+
+    @property
+    def quality(self) -> float:
+        """In [0, 1]: 0.0 with a critical miss, else the score, else the word."""
+        if any(miss.critical for miss in self.missed):
+            return 0.0
+        return self.score if self.score is not None else float(self.acceptable)
 
 
 RIGHT = 0.5
@@ -295,14 +318,13 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
 
     @property
     def quality(self) -> float | None:
-        """In [0, 1]: the latest verdict's score or word, else what the data set brought; else None."""
+        """In [0, 1]: the latest verdict's, else what the data set brought; else None."""
         return _quality(self)
 
 
 def _quality(judged: Sample | ModelOutcome) -> float | None:
     if judged.verdicts:
-        verdict = judged.verdicts[-1]
-        return verdict.score if verdict.score is not None else float(verdict.acceptable)
+        return judged.verdicts[-1].quality
     if judged.score is not None:
         return judged.score
     return None if judged.correct is None else float(judged.correct)

@@ -29,6 +29,7 @@ def server(_server: Server) -> Server:
     """
     _server.asked.clear()
     _server.dropped.clear()
+    _server.most = _server.busy
     return _server
 
 

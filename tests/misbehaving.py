@@ -358,6 +358,9 @@ class Server:
     asked: list[Asked] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     """By model: requests whose client went away before it was answered."""
+    busy: int = 0
+    most: int = 0
+    """How many requests were being answered at once at the most."""
 
     @property
     def url(self) -> str:
@@ -398,11 +401,15 @@ class Server:
         behave = BEHAVIOURS.get(asked.model.partition("@")[0])
         if behave is None:
             return await asked.refuse(404, f"The model `{asked.model}` does not exist")
+        self.busy += 1
+        self.most = max(self.most, self.busy)
         try:
             await behave(asked)
         except ConnectionError:
             self.dropped[asked.model] += 1
             raise
+        finally:
+            self.busy -= 1
 
     async def _run(self, ready: threading.Event, stop: asyncio.Event) -> None:
         listening = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=512)

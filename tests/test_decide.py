@@ -334,12 +334,13 @@ def test_stakes_hold_for_stored_answers_too() -> None:
 
 
 FAILS = st.lists(
-    st.sampled_from(["empty", "truncated", "refusal", "schema", "tools", "silent_failure", "mine"]), unique=True
+    st.sampled_from(["empty", "truncated", "refusal", "label_consistent", "schema", "tools", "silent_failure", "mine"]),
+    unique=True,
 )
 
 
 @given(FAILS, st.booleans())
-def test_only_a_refused_or_cut_off_answer_of_the_last_tier_is_lesser(failed: list[str], limited: bool) -> None:
+def test_only_what_the_caller_would_have_had_without_us_is_lesser(failed: list[str], limited: bool) -> None:
     """What also failed anything else is never served, whichever of its failures comes first."""
     policy = policy_of()
     gates = Gates(policy, None)
@@ -349,7 +350,7 @@ def test_only_a_refused_or_cut_off_answer_of_the_last_tier_is_lesser(failed: lis
     ruling = rule(request, made, policy.last.name, results, signals_of(), gates)
     held_against = set(failed) - ({"truncated"} if limited else set())
     assert ruling.serve == (not held_against)
-    assert ruling.lesser == (bool(held_against) and held_against <= {"refusal", "truncated"})
+    assert ruling.lesser == (bool(held_against) and held_against <= {"label_consistent", "refusal", "truncated"})
 
 
 @given(FAILS.filter(bool), st.booleans())

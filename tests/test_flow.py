@@ -33,7 +33,7 @@ from cascade.types import Answer, CheckResult, Decision, Draft, Request
 from tests.building import gate_of, lock_of, policy_of, request_of, tier
 
 SURE, UNSURE = -0.1, -3.0
-PROMISED = {"refusal", "truncated"}
+PROMISED = {"label_consistent", "refusal", "truncated"}
 """Failures with which an answer of the last tier is served when nothing better is left."""
 
 
@@ -55,6 +55,7 @@ BEHAVIOURS: dict[str, Any] = {
     "silent": lambda call: _draft(call, "", finish_reason="length", logprobs=None),
     "cut": lambda call: _draft(call, "it is f", finish_reason="length"),
     "cut and forbidden": lambda call: _draft(call, "forbidden w", finish_reason="length"),
+    "torn": lambda call: _draft(call, "four or rather five"),
     "refuses": lambda call: _draft(call, "I can't help with that."),
     "refused": lambda call: _draft(call, "", refusal="No.", logprobs=None),
     "unpriced": lambda call: _draft(call, cost=None),
@@ -191,7 +192,7 @@ def models(world: World) -> FakeModels:
 
 def live(world: World, how: str) -> Decision:
     """The decision that a live driver comes to, the same for an error."""
-    checks = {check.name: user_check for check in world.policy.checks}
+    checks = {check.name: user_check for check in world.policy.checks if check.name == "mine"}
     cascade = Cascade(world.policy, world.lock, transport=models(world), checks=checks, store=IN_MEMORY)
     flow = answer(cascade.run(world.request, stream=how == "stream"))
     try:
@@ -233,6 +234,16 @@ BEHAVIOUR = st.lists(st.sampled_from(sorted(BEHAVIOURS)), min_size=1, max_size=4
 LADDERS = st.sampled_from([["frontier"], ["cheap", "frontier"], ["cheap", "middle", "frontier"]])
 
 
+LABELS = {"number": {"pattern": "four|five"}}
+CHECKS: list[list[dict[str, Any]]] = [
+    [],
+    [{"name": "mine"}],
+    [{"name": "mine", "tiers": ["frontier"]}],
+    [{"name": "label_consistent"}],
+    [{"name": "label_consistent", "labels": ["number"], "slices": ["default"]}, {"name": "mine"}],
+]
+
+
 @st.composite
 def worlds(draw: st.DrawFn, *, timed: bool = False) -> World:
     """Any ladder, gates, options and models. ``timed`` worlds have budgets and pauses too."""
@@ -246,8 +257,8 @@ def worlds(draw: st.DrawFn, *, timed: bool = False) -> World:
             script[str(model)] = draw(BEHAVIOUR)
         rescue, retries = draw(st.sampled_from([None, 900])), draw(st.integers(0, 2))
         ladder.append(tier(name, fallbacks=fallbacks, rescue_max_tokens=rescue, retries=retries, timeout=30.0))
-    checks = draw(st.sampled_from([[], [{"name": "mine"}], [{"name": "mine", "tiers": ["frontier"]}]]))
-    options: dict[str, Any] = {"cache": {"enabled": False}, "checks": checks}
+    checks = draw(st.sampled_from(CHECKS))
+    options: dict[str, Any] = {"cache": {"enabled": False}, "checks": checks, "labels": LABELS}
     options["explore"] = {"rate": draw(st.sampled_from([0.01, 1.0]))}
     if timed:
         deadline, ceiling = draw(st.sampled_from([None, 1.5, 5.0])), draw(st.sampled_from([None, 1e-5, 1e-3, 4e-3]))
@@ -278,8 +289,9 @@ def test_no_draft_that_failed_a_hard_check_is_served_but_a_lesser_one_of_the_las
     assume(isinstance(driven.ended, Answer))
     assert isinstance(driven.ended, Answer)
     found = driven.ended.draft
-    failed = {result.name for result in built_in(world.request, found) if result.outcome == "fail"}
-    failed |= {c.name for c in driven.run.user_checks(world.policy.tier(found.tier)) if not_passed(world, found)}
+    consistent = world.policy.consistent(found.tier, driven.run.plan.slice)
+    failed = {result.name for result in built_in(world.request, found, consistent) if result.outcome == "fail"}
+    failed |= {check.name for check in driven.run.user_checks(found.tier) if not_passed(world, found)}
     assert failed <= (PROMISED if found.tier == world.policy.last.name else set())
 
 

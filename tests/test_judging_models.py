@@ -110,6 +110,8 @@ READ = [
     ('Because.\n```json\n{"acceptable": false, "score": 0, "misses": ["x"]}\n```', False),
     ('It quotes {"acceptable": true} itself.\n{\n "acceptable": false,\n "misses": ["a"]\n}\n', False),
     ('{"acceptable": true, "score": 0.5}', True),
+    ('{"acceptable": true, "misses": [{"what": "a comma", "critical": false}, "a full stop"]}', True),
+    ('{"acceptable": false, "score": 0.8, "misses": [{"what": "the lock", "critical": true}]}', False),
 ]
 UNREAD = [
     "",
@@ -121,6 +123,9 @@ UNREAD = [
     '{"acceptable": true, "score": 1.5}',
     '{"acceptable": true, "score": 0.2}',
     '{"acceptable": false, "score": 0.5}',
+    '{"acceptable": true, "score": 0.8, "misses": [{"what": "the lock", "critical": true}]}',
+    '{"acceptable": false, "score": 0.8, "misses": [{"what": "the lock", "critical": false}]}',
+    '{"acceptable": false, "misses": [{"critical": true}]}',
     '{"acceptable": true, "reasons": "many"}',
     '[{"acceptable": true}]',
     "{" * 10_000,

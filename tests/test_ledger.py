@@ -37,6 +37,7 @@ from cascade.types import (
     CheckResult,
     Confidence,
     Decision,
+    Miss,
     ModelOutcome,
     Outcome,
     Sample,
@@ -429,7 +430,7 @@ SECRET_WORDS = ("zebra-question", "zebra-answer", "zebra-system", "zebra-tool", 
 
 
 def telling() -> Outcome:
-    verdict = Verdict(judge="j", acceptable=False, misses=["zebra-miss"])
+    verdict = Verdict(judge="j", acceptable=False, misses=["zebra-miss", Miss(what="zebra-miss", critical=True)])
     model = ModelOutcome(
         answer="zebra-answer",
         tool_calls=[{"function": {"name": "zebra-tool"}}],
@@ -468,6 +469,7 @@ def test_redacted_content_never_reaches_the_disk(tmp_path: Path, content: Any) -
     assert row.models["cheap"].signals == {"length": 3.0}
     assert [v.judge for v in row.models["cheap"].verdicts] == ["j", "k"]
     assert [sample.quality for sample in row.models["cheap"].samples] == [0.0]
+    assert [v.missed for v in row.models["cheap"].verdicts] == [[Miss(what="", critical=True)], []]
 
 
 def test_the_hash_tells_questions_apart_within_a_store_and_nothing_between_stores(tmp_path: Path) -> None:

@@ -135,3 +135,18 @@ def test_what_live_traffic_recorded_stays_as_it_is() -> None:
 def test_a_policy_without_a_semantic_cache_has_nothing_to_recall() -> None:
     with pytest.raises(ConfigError, match="semantic = true"):
         recalled([row_of("a", "abc")], policy_of(), Letters())
+
+
+def test_an_answer_that_serving_would_not_have_stored_is_found_by_nobody() -> None:
+    """One that contradicts itself in a label is served where nothing is better, but not kept."""
+    checked = policy_of(
+        tier("cheap"),
+        tier("frontier", params={"temperature": 0}),
+        cache={"semantic": True},
+        labels={"said": {"pattern": "yes|no"}},
+        checks=[{"name": "label_consistent"}],
+    )
+    for answer, kept in (("yes", SAME[0]), ("yes, or no", None)):
+        rows = [row_of("a", SAME[0], answer=answer), row_of("b", SAME[1], "certify")]
+        assert found(rows, checked)["b"] == kept
+        assert found(rows)["b"] == SAME[0]

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cascade.asks import Call
+from cascade.batch.meter import Meter
+from cascade.batch.recording import RowCost
 from cascade.economics import CallCosts
 from cascade.errors import BudgetError, ConfigError, UpstreamError
 from cascade.evidence import BreakEven, PathPoint, Stratum
@@ -26,8 +28,6 @@ from cascade.policyfile import load_policy
 from cascade.report import html
 from cascade.testing import FakeModels, draft
 from cascade.trial import Trial, read_prompts
-from cascade.trial.meter import Meter
-from cascade.trial.pace import RowCost
 from cascade.trial.prompts import ordered
 from cascade.trial.quoting import LEAST, MOST, quote
 from cascade.trial.running import BATCH

@@ -95,8 +95,8 @@ def test_one_draw_shows_no_draw_and_one_judge_no_judge() -> None:
 def test_what_one_side_alone_shows_is_not_lost() -> None:
     """Theirs has one draw or one judge: the difference's total is the same, the component unknown."""
     random = np.random.default_rng(1)
-    ours, theirs = (drawn(random, (6000, 3, 3), (0.3, 0.2, 0.1)) for _ in range(2))
-    total = 2 * (0.3**2 + 0.2**2 + 0.1**2)
+    ours, theirs = (drawn(random, (6000, 3, 3), (0.2, 0.2, 0.3)) for _ in range(2))
+    total = 2 * (0.2**2 + 0.2**2 + 0.3**2)
     for fewer, missing in ((theirs[:, :1, :], "draw"), (theirs[:, :, :1], "judge"), (theirs[:, :1, :1], "draw")):
         for pair in ((ours, fewer), (fewer, ours)):
             found = paired_split(*pair)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from msgspec.structs import replace
+
 from cascade.bench.ablation import ablation, claims
 from cascade.bench.confidences import curve, discriminated
 from cascade.bench.document import Bench, Entrant, Flattered, SliceTable
 from cascade.bench.field import CASCADE, FRONTIER, LOTS, ORACLE, Field, Measured, Prices, field_of, together
 from cascade.bench.money import flattering, judge_cost, label_cost, verdict, waterfall
 from cascade.bench.noise import noise
+from cascade.bench.scenarios import scenarios
+from cascade.bench.tails import tails
 from cascade.compare import Table
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
@@ -17,10 +21,12 @@ from cascade.evidence import Choice, LeftOut
 from cascade.learning.account import choices, covered
 from cascade.learning.calibrate import Learned, learn
 from cascade.learning.reliability import reliability
+from cascade.learning.rows import Rows
 from cascade.metrics import escalations
 from cascade.policy import Policy
 from cascade.promise import verdict as promised
-from cascade.types import Outcome, Record
+from cascade.types import ModelOutcome, Outcome, Record
+from cascade.urgency import labels_compared, misses_compared
 
 Progress = Callable[[str], None]
 
@@ -77,12 +83,19 @@ def bench(
     )
     field = field_of(learned, bare)
     measured = field.measured(learned.test)
-    labels = label_cost(seen, prices.judge)
-    path = choices(learned, policy)
-    first = policy.tiers[0].name
-    drafts = measured.cheap.quality
-    escalated = measured.cascade.asked & (measured.cascade.cheap == 0.0)
     variants = ablation(field, learned, rows, measured, told) if asked.ablation else []
+    found = _document(field, learned, measured, seen)
+    told("drift and outage")
+    worlds = scenarios(field, learned.test.outcomes) if asked.scenarios else []
+    return replace(found, ablation=variants, claims=claims(variants), scenarios=worlds)
+
+
+def _document(field: Field, learned: Learned, measured: Measured, seen: Rows) -> Bench:
+    """All that needs no further calibration."""
+    policy, ours = field.policy, measured.cascade
+    labels = label_cost(seen, field.prices.judge)
+    sides, ids = _sides(measured, policy), [outcome.id for outcome in measured.outcomes]
+    path = choices(learned, policy)
     return Bench(
         policy=policy.name,
         target=f"max_{policy.target.kind} {policy.target.level:g} with confidence {policy.target.confidence:g}",
@@ -96,18 +109,19 @@ def bench(
         left_out=[*learned.left_out, *_left_out(measured)],
         verdict=verdict(measured, field, labels),
         strategies=[measured.table.strategy(column) for column in measured.columns.values()],
-        entrants=entrants(field, learned, first),
+        entrants=entrants(field, learned, policy.tiers[0].name),
         slices=_slices(measured, learned),
-        ablation=variants,
-        claims=claims(variants),
         waterfall=waterfall(measured, field, labels),
-        escalations=escalations(drafts, measured.frontier.quality, escalated),
+        escalations=escalations(measured.cheap.quality, measured.frontier.quality, ours.asked & (ours.cheap == 0.0)),
         confidence=discriminated(field, seen, learned.test),
         reliability=reliability(learned.test, learned.lock.scorers, policy),
         curve=curve(path, measured),
         flattered=_flattered(measured, path, policy),
         noise=noise(measured, policy),
-        notes=_notes(learned, prices),
+        tails=tails(measured, policy),
+        labels=labels_compared(sides, ids, policy),
+        misses=misses_compared(sides, ids) if _any_misses(sides) else None,
+        notes=_notes(learned, field.prices),
     )
 
 
@@ -183,6 +197,17 @@ def _flattered(measured: Measured, path: list[Choice], policy: Policy) -> list[F
         )
         for trick, (saving, delta) in shown.items()
     ]
+
+
+def _sides(measured: Measured, policy: Policy) -> list[tuple[ModelOutcome, ModelOutcome]]:
+    """What was served on each row, beside the frontier's answer."""
+    last = policy.last.name
+    served = [row.decision.served_by if row.decision is not None else last for row in measured.rows]
+    return [(outcome.models[by], outcome.models[last]) for outcome, by in zip(measured.outcomes, served, strict=True)]
+
+
+def _any_misses(sides: list[tuple[ModelOutcome, ModelOutcome]]) -> bool:
+    return any(verdict.misses for pair in sides for one in pair for verdict in one.verdicts)
 
 
 def _left_out(measured: Measured) -> list[LeftOut]:

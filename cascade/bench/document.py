@@ -12,7 +12,9 @@ from cascade.compare import Strategy
 from cascade.evidence import LeftOut, Reliability, Status
 from cascade.intervals import Figure
 from cascade.metrics import Discrimination, Escalations
+from cascade.recheck import Answer
 from cascade.types import Record
+from cascade.urgency import LabelComparison, MissesCompared
 
 Pays = Literal["pays", "does not pay", "cannot tell yet"]
 
@@ -149,7 +151,8 @@ class Concentration(Record, frozen=True, kw_only=True):
     """A part of the traffic in which served misses are more frequent than elsewhere.
 
     ``rule`` names it in words. ``misses`` of its ``rows`` are wrong answers served without the last tier
-    where that one is right. ``p`` is adjusted for all ``searched`` rules (see ``cascade.bench.tails``).
+    where that one is right (wherever they are wrong, for an error target), out of the served ones.
+    ``p`` is adjusted for all ``searched`` parts (see ``cascade.bench.tails``).
     """
 
     rule: str
@@ -162,11 +165,18 @@ class Concentration(Record, frozen=True, kw_only=True):
 
 
 class Tails(Record, frozen=True, kw_only=True):
-    """The search for where the misses are; ``sentence`` says what it found, or that it found nothing."""
+    """The search for where the misses are; ``sentence`` says what it found, or that it found nothing.
+
+    ``searched`` parts of ``served`` answers with ``misses`` among them; ``found`` has the strongest few, which
+    need not be significant. ``detectable`` is the rate of misses that would have been found in a rare part
+    (6 % of what is served) 8 times of 10: below it, finding nothing says nothing. None where no rate would.
+    """
 
     searched: int
+    served: int
     misses: int
     found: list[Concentration]
+    detectable: float | None = None
     sentence: str
 
 
@@ -183,30 +193,43 @@ class Flattered(Record, frozen=True, kw_only=True):
 class Lost(Record, frozen=True, kw_only=True):
     """What a scenario did to one strategy: its figures in it, and the differences to the untouched rows.
 
-    ``failed`` is the share of requests without an answer. ``kept`` says whether a promise that the
-    strategy has would still hold on these rows; None for a strategy without one.
+    ``cost`` is in dollars a request with expected audits; ``saving`` and ``quality_delta`` are against
+    always-frontier in the same scenario. ``failed`` is the share of requests without an answer: their quality
+    is 0, nobody accepted them, and the latency is of the others (None where there are none). ``accepted_error``
+    is None where nothing was accepted. ``kept`` says whether a promise that the strategy has would still hold
+    on these rows, as they are; None for a strategy without one. ``reported_delta`` and ``reported_error`` are
+    what the labels at hand would say, None where they say the truth.
     """
 
     name: str
     quality: float
     quality_lost: float
     quality_delta: float
+    cost: float
     saving: float
     saving_lost: float
     accept_rate: float
     accepted_error: float | None
-    latency_p95: float
+    latency_p95: float | None
     failed: float
     kept: bool | None = None
+    reported_delta: float | None = None
+    reported_error: float | None = None
 
 
 class Scenario(Record, frozen=True, kw_only=True):
-    """One thing that changed in the world, and what each strategy lost by it with nothing fitted again."""
+    """One thing that changed in the world, and what each strategy lost by it with nothing fitted again.
+
+    ``rows`` were asked in it; ``sentence`` says with figures who lost what and whether the cascade noticed.
+    ``check`` is what ``cascade check`` would answer, given these rows with the labels that they would have; None
+    where no label or signal is another one, or where there is no promise.
+    """
 
     name: str
     what: str
     rows: int
     lost: list[Lost]
+    check: Answer | None = None
     sentence: str
 
 
@@ -232,16 +255,17 @@ class Bench(Record, frozen=True, kw_only=True):
     strategies: list[Strategy]
     entrants: list[Entrant]
     slices: list[SliceTable]
-    ablation: list[Ablated]
-    claims: list[str]
     waterfall: Waterfall
     escalations: Escalations
     confidence: list[Discriminated]
     reliability: list[Reliability]
     curve: Curve | None
     flattered: list[Flattered]
+    ablation: list[Ablated] = []
+    claims: list[str] = []
     noise: Noise | None = None
     tails: Tails | None = None
-    labels: list[object] = []
+    labels: list[LabelComparison] = []
+    misses: MissesCompared | None = None
     scenarios: list[Scenario] = []
     notes: list[str] = []

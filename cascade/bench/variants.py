@@ -49,6 +49,7 @@ class Variants:
         self._cached = any(source.name == CACHE for source in self._policy.sources)
 
     def all(self) -> Iterator[Callable[[], Part | None]]:
+        """Makers of every variant; each gives None where the rows cannot carry it."""
         yield self.cache
         yield self.routing
         yield self.cascade
@@ -60,29 +61,35 @@ class Variants:
         yield from self.better_prompts()
 
     def cache(self) -> Part | None:
+        """Stored answers, else the last tier."""
         if not self._cached:
             return None
         return self._flowed("cache only", "stored answers, else the frontier", cache_alone(self._policy))
 
     def cascade(self) -> Part | None:
+        """Every cheap tier in turn, no cache."""
         return self._flowed("cascade only", "no cache; every cheap tier is asked in turn", without(self._policy))
 
     def cache_and_cascade(self) -> Part | None:
+        """Stored answers before the cheap tiers."""
         if not self._cached:
             return None
         return self._flowed("cache + cascade", "every cheap tier is asked in turn", without(self._policy, cache=True))
 
     def routing_and_cascade(self) -> Part | None:
+        """Cheap tiers are skipped where asking does not pay."""
         what = "a cheap tier is skipped where it would so probably be rejected that asking does not pay"
         return self._flowed(DECLARED, what, without(self._policy, preroute=True))
 
     def all_three(self) -> Part | None:
+        """The whole policy with its cache and its pre-routing."""
         if not self._cached:
             return None
         policy = without(self._policy, cache=True, preroute=True)
         return self._flowed(ALL, "one promise over all three", policy)
 
     def routing(self) -> Part | None:
+        """The question alone decides."""
         router = self._router(self._policy.target, self._delta)
         if router is None:
             return None
@@ -91,6 +98,7 @@ class Variants:
         return self._part("routing only", what, router.threshold is not None, self._routed("routing only", mask))
 
     def cache_and_routing(self) -> Part | None:
+        """Stored answers, else the question alone decides."""
         halved = halves(self._policy.target)
         router = self._router(halved, self._delta / HALVES)
         if router is None or not self._cached:

@@ -202,9 +202,13 @@ def _store(policy: Policy, file: Path) -> Finding:
 
 
 def _checks(policy: Policy) -> Iterator[Finding]:
+    from cascade.tables import LABEL_CONSISTENT
+
     for check in policy.checks:
         subject = f"check {check.name}"
-        if check.command is None:
+        if check.name == LABEL_CONSISTENT:
+            yield Finding("ok", subject, f"reads {', '.join(check.labels or policy.labels)}")
+        elif check.command is None:
             yield Finding("warn", subject, f"has no command: {IN_CODE.format('checks')}")
         elif not check.command or shutil.which(check.command[0]) is None:
             program = check.command[0] if check.command else "an empty command"

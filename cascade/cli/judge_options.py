@@ -13,11 +13,11 @@ from cascade.cli.printing import note
 from cascade.errors import BudgetError, ConfigError
 
 if TYPE_CHECKING:
+    from cascade.asks import Transport
     from cascade.judging.case import Judge
     from cascade.judging.drawing import Docket
     from cascade.judging.llm import ModelJudge
     from cascade.policy import Policy
-    from cascade.transports import Transports
     from cascade.types import Outcome
 
 RULES = "Judge by rule"
@@ -169,7 +169,7 @@ class Wanted(NamedTuple):
         if self.name and self.model:
             raise typer.BadParameter("--judge-name is not for --model: its name says which model and rubric it was")
 
-    def judge(self, transport: Transports) -> Judge:
+    def judge(self, transport: Transport) -> Judge:
         """The judge. ``ConfigError`` where rubric or command do not hold."""
         from cascade.judging.rules import CommandJudge, RuleJudge, exact, json_equal, numeric
 
@@ -186,7 +186,7 @@ class Wanted(NamedTuple):
             return RuleJudge(self.name or usual, numeric(self.tolerance))
         return RuleJudge(self.name or "exact", exact) if self.exact else RuleJudge(self.name or "json", json_equal)
 
-    def _model(self, model: str, transport: Transports) -> ModelJudge:
+    def _model(self, model: str, transport: Transport) -> ModelJudge:
         from cascade.asks import Endpoint
         from cascade.judging.llm import ModelJudge
         from cascade.judging.rubrics import load_rubric

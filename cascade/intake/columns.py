@@ -73,12 +73,13 @@ def laid_out(
     *,
     name: str,
     nested: bool = False,
+    named: bool = True,
 ) -> Layout:
     """What is read of the table ``name``; columns that nothing reads are noted.
 
     ``columns`` maps paths to the table's own names; ``nested`` says that its columns may hold whole
-    parts of the record. Raises ``ConfigError`` for a map that does not fit, two columns for one
-    place, or none for the id.
+    parts of the record, ``named`` that it must have a column of ids. Raises ``ConfigError`` for a map that
+    does not fit, two columns for one place, or none for the id.
     """
     paths = _renamed(header, columns, name)
     parts = set(Outcome.__struct_fields__) - {"id"} if nested else set()
@@ -90,7 +91,7 @@ def laid_out(
             flat.append((position, path, place))
         elif header[position] != slice_by:
             unread.append((header[position], path))
-    if "id" not in paths:
+    if named and "id" not in paths:
         raise ConfigError(f"{name}: no column is the id: call it id, or name it with id=COLUMN")
     tiers = {place.tier for _, _, place in flat if place.tier}
     for own, path in unread:

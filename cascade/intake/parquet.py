@@ -27,13 +27,15 @@ def opened(path: Path) -> Any:
         raise ConfigError(f"{path}: cut short, or no Parquet file: {error}") from error
 
 
-def parquet_rows(path: Path, columns: Mapping[str, str], slice_by: str | None, found: Found) -> Iterator[Row]:
-    """Rows from 1; a null is a value that the row does not have."""
+def parquet_rows(
+    path: Path, columns: Mapping[str, str], slice_by: str | None, found: Found, *, named: bool = True
+) -> Iterator[Row]:
+    """Rows from 1; a null is a value that the row does not have. ``named`` is that of ``laid_out``."""
     with opened(path) as file:
         from pyarrow import ArrowException
 
         header = list(file.schema_arrow.names)
-        layout = laid_out(header, columns, slice_by, found, name=str(path), nested=True)
+        layout = laid_out(header, columns, slice_by, found, name=str(path), nested=True, named=named)
         read = [header[at] for at in layout.positions]
         number = 0
         try:

@@ -16,9 +16,12 @@ from cascade.ledger.records import STDIO
 _LINES, _TABLES, _PARQUET, _LEDGER = (".jsonl", ".ndjson"), (".csv", ".tsv"), (".parquet",), (".sqlite",)
 
 
-def rows_of(source: Path | str, columns: Mapping[str, str] | None, slice_by: str | None, found: Found) -> Iterator[Row]:
+def rows_of(
+    source: Path | str, columns: Mapping[str, str] | None, slice_by: str | None, found: Found, *, named: bool = True
+) -> Iterator[Row]:
     """Rows of a source; a ``Fault`` stands where one could not be read.
 
+    ``named`` says that a table must have a column of ids.
     ``ConfigError`` when there is no such source, when its kind is unknown, or for a column map that
     does not fit.
     """
@@ -33,9 +36,9 @@ def rows_of(source: Path | str, columns: Mapping[str, str] | None, slice_by: str
                 yield from whole(_lines(stream, str(source), found))
         elif kind is _TABLES:
             with opened(source) as stream:
-                yield from whole(csv_rows(stream, str(source), columns or {}, slice_by, found))
+                yield from whole(csv_rows(stream, str(source), columns or {}, slice_by, found, named=named))
         else:
-            yield from parquet_rows(Path(source), columns or {}, slice_by, found)
+            yield from parquet_rows(Path(source), columns or {}, slice_by, found, named=named)
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from error
 

@@ -24,11 +24,17 @@ _NOT_TEXT = re.compile("[\udc80-\udcff]")
 
 
 def csv_rows(
-    stream: io.BufferedReader, name: str, columns: Mapping[str, str], slice_by: str | None, found: Found
+    stream: io.BufferedReader,
+    name: str,
+    columns: Mapping[str, str],
+    slice_by: str | None,
+    found: Found,
+    *,
+    named: bool = True,
 ) -> Iterator[Row]:
     """Rows of a table whose first row names its columns; row 1 is the header.
 
-    The separator is what the header has: a tab, else a comma, else a semicolon.
+    The separator is what the header has: a tab, else a comma, else a semicolon. ``named`` is that of ``laid_out``.
     """
     start_of(stream, name, found)
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
@@ -41,7 +47,7 @@ def csv_rows(
             return
         rows = csv.reader(chain([first], text), delimiter=_separator(first), strict=True)
         header = _header(rows, name)
-        layout = laid_out(header, columns, slice_by, found, name=name)
+        layout = laid_out(header, columns, slice_by, found, name=name, named=named)
         for number in count(blank + 2):
             try:
                 cells = next(rows, None)

@@ -16,7 +16,7 @@ import msgspec
 from cascade.checks import CUT_OFF
 from cascade.judging.case import Case
 from cascade.judging.rubrics import Rubric
-from cascade.types import RIGHT, Draft, Message, ModelOutcome, Record
+from cascade.types import RIGHT, Draft, Message, Miss, ModelOutcome, Record
 
 _DATA = """\
 You are a judge of answers that language models gave. Go by the rubric below and by nothing else.
@@ -35,16 +35,20 @@ Rubric:
 _ABSOLUTE = """\
 Is the answer acceptable by the rubric? First give your reasons in a few sentences, naming what is wrong or \
 missing. Then end with one line of JSON and nothing after it:
-{"acceptable": true | false | null, "score": 0..1, "misses": ["what is wrong or missing, a few words each"]}
-null means that you cannot tell. The score is at least 0.5 exactly when the answer is acceptable; it is null with null.
+{"acceptable": true | false | null, "score": 0..1, "misses": [{"what": "wrong or missing, a few words", \
+"critical": true | false}]}
+null means that you cannot tell. A miss is critical when whoever acts on the answer does harm by it: then the answer \
+is not acceptable, whatever its score. Otherwise the score is at least 0.5 exactly when the answer is acceptable; it \
+is null with null.
 """
 
 _PAIRED = """\
 There are two answers, in no particular order. Which serves better by the rubric? Answers that differ only in \
 wording or style are equal. First give your reasons in a few sentences. Then end with one line of JSON and nothing \
 after it:
-{"better": 1 | 2 | "equal" | null, "misses": ["what the worse one gets wrong or leaves out, a few words each"]}
-null means that you cannot tell.
+{"better": 1 | 2 | "equal" | null, "misses": [{"what": "the worse one gets wrong or leaves out, a few words", \
+"critical": true | false}]}
+null means that you cannot tell. A miss is critical when whoever acts on the answer does harm by it.
 """
 
 _AGAIN = "Your last line was not the JSON that was asked for. Give that one line of JSON again, and nothing else."
@@ -67,7 +71,7 @@ class Said(Record, frozen=True, kw_only=True):
 
     acceptable: bool | None
     score: float | None = None
-    misses: list[str] = []
+    misses: list[str | Miss] = []
 
 
 def prompt_of(case: Case, rubric: Rubric) -> Prompt:
@@ -109,20 +113,23 @@ def read_reply(reply: Draft, place: int) -> Said | None:
 class _Absolute(msgspec.Struct, forbid_unknown_fields=True):
     acceptable: bool | None
     score: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
-    misses: list[str] = []
+    misses: list[str | Miss] = []
 
 
 class _Paired(msgspec.Struct, forbid_unknown_fields=True):
     better: int | str | None
-    misses: list[str] = []
+    misses: list[str | Miss] = []
 
 
 def _absolute(last: dict[str, Any]) -> Said | None:
     said = msgspec.convert(last, _Absolute)
     if said.acceptable is None:
         return Said(acceptable=None)
-    if said.score is not None and (said.score >= RIGHT) != said.acceptable:
-        return None  # it contradicts itself, and whoever reads the score would believe the other half
+    critical = any(isinstance(miss, Miss) and miss.critical for miss in said.misses)
+    if said.acceptable and critical:
+        return None  # it contradicts itself
+    if said.score is not None and not critical and (said.score >= RIGHT) != said.acceptable:
+        return None  # so does this, and whoever reads the score would believe the other half
     return Said(acceptable=said.acceptable, score=said.score, misses=said.misses)
 
 

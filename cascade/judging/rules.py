@@ -16,7 +16,7 @@ from cascade.checks import CommandCheck
 from cascade.judging.case import Case
 from cascade.judging.gold import alternatives, last_number, matches, normalised
 from cascade.lock import digest
-from cascade.types import Verdict
+from cascade.types import Miss, Verdict
 
 Rule = Callable[[str, Any], bool | None]
 """Is this answer right by this reference? None where that cannot be told."""
@@ -68,7 +68,7 @@ class CommandJudge:
         found = await asyncio.to_thread(self._asked(case.reference), case.request, case.draft)
         if found.outcome == "abstain":
             return None
-        misses = [found.detail] if found.detail else []
+        misses: list[str | Miss] = [found.detail] if found.detail else []
         return Verdict(judge=self.name, acceptable=found.outcome == "pass", cost=0.0, misses=misses)
 
     def _asked(self, reference: Any) -> CommandCheck:

@@ -20,7 +20,7 @@ def without_logprobs(outcomes: Sequence[Outcome], policy: Policy, **options: Any
     Empty where no declared set reads one, where a set would be left with nothing, or where what is
     left cannot be fitted.
     """
-    sets = [[name for name in families if not _of_tokens(name)] for families in policy.signals.sets]
+    sets = [[name for name in families if not of_tokens(name)] for families in policy.signals.sets]
     if sets == policy.signals.sets or not all(sets):
         return {}
     distinct = [list(names) for names in dict.fromkeys(tuple(sorted(names)) for names in sets)]
@@ -31,5 +31,6 @@ def without_logprobs(outcomes: Sequence[Outcome], policy: Policy, **options: Any
         return {}
 
 
-def _of_tokens(family: str) -> bool:
+def of_tokens(family: str) -> bool:
+    """Is this signal family made of token probabilities?"""
     return family in ("logprobs", "top") or any(part in family for part in TELLTALES)

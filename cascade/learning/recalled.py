@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from cascade.cache.opening import cache_of
 from cascade.checks import built_in
+from cascade.decide import find_slice
 from cascade.embedding import Embedder
 from cascade.errors import ConfigError
 from cascade.ladder import Ladder
@@ -72,7 +73,7 @@ def recalled(outcomes: Iterable[Outcome], policy: Policy, embedder: Embedder) ->
                 text=request.question,
                 split=split,
                 unit=unit_of(row),
-                stored=last is not None and _storable(row, last, policy.last.name),
+                stored=last is not None and _storable(row, last, policy),
             )
         )
     for shelf in shelves.values():
@@ -82,9 +83,11 @@ def recalled(outcomes: Iterable[Outcome], policy: Policy, embedder: Embedder) ->
     return rows
 
 
-def _storable(row: Outcome, last: ModelOutcome, name: str) -> bool:
+def _storable(row: Outcome, last: ModelOutcome, policy: Policy) -> bool:
+    request, name = request_of(row), policy.last.name
     draft = draft_of(name, last, "")
-    return bool(draft.text) and all(check.outcome != "fail" for check in built_in(request_of(row), draft))
+    checks = built_in(request, draft, policy.consistent(name, find_slice(request, policy)))
+    return bool(draft.text) and all(check.outcome != "fail" for check in checks)
 
 
 def _nearest(shelf: list[_Question], embedder: Embedder) -> list[tuple[_Question, _Question, Hit]]:

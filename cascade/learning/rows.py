@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from cascade.lock import Certificate, Gate
 from cascade.policy import Policy, Source
 from cascade.replay import draft_of, request_of
 from cascade.signals import matched, narrowed, of_draft
+from cascade.tables import LABEL_CONSISTENT, Label
 from cascade.types import CACHE, SAME, Draft, ModelOutcome, Outcome, Record, Request, Signals
 
 EXAMPLES = 3
@@ -202,10 +203,10 @@ def _word_of_people(model: ModelOutcome) -> float | None:
     return 0.0 if model is NOTHING_STORED else word_of_people(model)
 
 
-def _passed(request: Request, source: str, recorded: ModelOutcome) -> Draft | None:
-    """The recorded draft, unless a hard check holds against it."""
+def _passed(request: Request, source: str, recorded: ModelOutcome, consistent: Mapping[str, Label]) -> Draft | None:
+    """The recorded draft, unless a hard check holds against it; its labels are read as the policy declares them."""
     draft = draft_of(source, recorded, "")
-    checks = [*built_in(request, draft), *recorded.checks]
+    checks = [*built_in(request, draft, consistent), *(c for c in recorded.checks if c.name != LABEL_CONSISTENT)]
     return None if any(check.outcome == "fail" for check in checks) else draft
 
 
@@ -257,7 +258,8 @@ class _Reading:
         asked = {*([CACHE] if made.semantic else []), *(tier.name for tier in made.tiers)}
         for place, source in enumerate(self._policy.sources):
             recorded = outcome.models.get(source.name)
-            draft = _passed(request, source.name, recorded) if recorded is not None else None
+            consistent = self._policy.consistent(source.name, made.slice)
+            draft = _passed(request, source.name, recorded, consistent) if recorded is not None else None
             if source.name not in asked:
                 draft = None
             if place == routed and draft is None:

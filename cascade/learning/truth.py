@@ -29,7 +29,7 @@ def label_of(model: ModelOutcome) -> float | None:
     mixed, and what people say of the same answers is kept to audit the judge. Else what there is.
     """
     verdict = _label(model)
-    return model.quality if verdict is None else _quality(verdict)
+    return model.quality if verdict is None else verdict.quality
 
 
 def labeller_of(model: ModelOutcome) -> str:
@@ -47,11 +47,7 @@ def _label(model: ModelOutcome) -> Verdict | None:
 def word_of_people(model: ModelOutcome) -> float | None:
     """The last person's verdict, in [0, 1]; None where nobody has judged."""
     people = [verdict for verdict in model.verdicts if verdict.judge.startswith(HUMAN)]
-    return _quality(people[-1]) if people else None
-
-
-def _quality(verdict: Verdict) -> float:
-    return verdict.score if verdict.score is not None else float(verdict.acceptable)
+    return people[-1].quality if people else None
 
 
 def at_odds(outcomes: Iterable[Outcome]) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from cascade.types import Decision, ModelOutcome, Outcome, Verdict, text_of
+from cascade.types import Decision, ModelOutcome, Outcome, Sample, Verdict, text_of
 
 Content = Literal["full", "hashed", "none"]
 
@@ -47,14 +47,16 @@ def redacted(outcome: Outcome, content: Content, salt: bytes) -> Outcome:
         messages=None,
         reference=None,
         params={k: v for k, v in outcome.params.items() if isinstance(v, bool | int | float)},
-        models={tier: _wordless(model) for tier, model in outcome.models.items()},
+        models={tier: _wordless(model, content) for tier, model in outcome.models.items()},
         decision=_without_details(outcome.decision) if outcome.decision else None,
     )
 
 
 def without_reasons(verdict: Verdict, content: Content) -> Verdict:
-    """A verdict as it may be stored: its ``misses`` quote the answer."""
-    return verdict if content == "full" or not verdict.misses else replace(verdict, misses=[])
+    """A verdict as it may be stored: its ``misses`` quote the answer; that one is critical stays known."""
+    if content == "full" or not verdict.misses:
+        return verdict
+    return replace(verdict, misses=[replace(miss, what="") for miss in verdict.missed if miss.critical])
 
 
 def without_secrets(params: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def _hash(outcome: Outcome, salt: bytes) -> str:
     return blake2b(question.encode("utf-8", "replace"), key=salt, digest_size=16).hexdigest()
 
 
-def _wordless(model: ModelOutcome) -> ModelOutcome:
+def _wordless(model: ModelOutcome, content: Content) -> ModelOutcome:
     return replace(
         model,
         answer=None,
@@ -107,13 +109,13 @@ def _wordless(model: ModelOutcome) -> ModelOutcome:
         entry=None,  # a digest without a key: whoever guesses the question can tell
         tool_calls=[],
         checks=[replace(check, detail="") for check in model.checks],
-        verdicts=_silent(model.verdicts),
-        samples=[replace(sample, answer=None, verdicts=_silent(sample.verdicts)) for sample in model.samples],
+        verdicts=[without_reasons(verdict, content) for verdict in model.verdicts],
+        samples=[_silent(sample, content) for sample in model.samples],
     )
 
 
-def _silent(verdicts: list[Verdict]) -> list[Verdict]:
-    return [replace(verdict, misses=[]) for verdict in verdicts]
+def _silent(sample: Sample, content: Content) -> Sample:
+    return replace(sample, answer=None, verdicts=[without_reasons(verdict, content) for verdict in sample.verdicts])
 
 
 def _without_details(decision: Decision) -> Decision:

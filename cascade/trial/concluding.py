@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from cascade.batch.recording import RowCost
 from cascade.economics import CallCosts
 from cascade.errors import ConfigError
 from cascade.evidence import Evidence, LeftOut
 from cascade.learning.drawn import CERTIFY, FIT, TEST
 from cascade.lock import Lock
 from cascade.policy import Policy
-from cascade.trial.pace import RowCost
 from cascade.trial.verdict import Conclusion, conclude, unfitted
 from cascade.types import Outcome, Record
 
@@ -31,25 +31,6 @@ class Concluded(Record, frozen=True, kw_only=True):
     conclusion: Conclusion
     evidence: Evidence
     lock: Lock | None
-
-
-def labelled(
-    prompts: Sequence[Outcome], rows: dict[str, Outcome], complete: Sequence[bool]
-) -> tuple[list[Outcome], list[Outcome]]:
-    """The complete rows as labelled outcomes, and the prompts that are not among them.
-
-    The ledger's rows get back what only the prompt knows, and the probability with which a prompt was
-    reached: the same for all, since their order was drawn.
-    """
-    reached = sum(complete) / len(prompts)
-    whole, left = [], []
-    for prompt, done in zip(prompts, complete, strict=True):
-        if not done:
-            left.append(prompt)
-            continue
-        known = {name: getattr(prompt, name) for name in ("reference", "split", "paraphrase_of", "conversation")}
-        whole.append(replace(rows[prompt.id], propensity=reached, **known))
-    return whole, left
 
 
 def mean_costs(costs: Sequence[RowCost], spent: dict[str, float]) -> CallCosts:

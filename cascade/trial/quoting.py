@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
-from cascade.trial.pace import RowCost
+from cascade.batch.recording import RowCost
 from cascade.types import Record
 
 LEAST, MOST = 20, 50

@@ -10,6 +10,9 @@ from typing import Self
 import msgspec
 
 from cascade.asks import Transport
+from cascade.batch.asking import Progress, silent
+from cascade.batch.meter import Meter
+from cascade.batch.recording import LENGTH, Recorder, labelled
 from cascade.engine import embedder_of
 from cascade.errors import BudgetError, ConfigError, UpstreamError
 from cascade.judging.case import Judge
@@ -17,10 +20,8 @@ from cascade.judging.families import family
 from cascade.ledger import write_outcomes
 from cascade.lock import declared, digest
 from cascade.policy import Policy
-from cascade.trial.concluding import Concluded, concluded, labelled, mean_costs, with_unasked, write
-from cascade.trial.meter import Meter
+from cascade.trial.concluding import Concluded, concluded, mean_costs, with_unasked, write
 from cascade.trial.quoting import LEAST, MOST, Quote, quote
-from cascade.trial.recording import Progress, Recorder
 from cascade.types import Outcome, Record
 
 BATCH = 8
@@ -31,10 +32,6 @@ JUDGE = "judge"
 
 FAMILIES = ["logprobs", "size", "text"]
 """Signals that are recorded: the free ones. Which of them take part is seen when they are there."""
-
-
-def _silent(done: int, spent: float) -> None:
-    pass
 
 
 class Setting(Record, frozen=True, kw_only=True):
@@ -49,7 +46,7 @@ class Setting(Record, frozen=True, kw_only=True):
     folder: Path
     given: Path | None = None
     budget: float | None = None
-    max_tokens: int = 2048
+    max_tokens: int = LENGTH
     concurrency: int = 4
     seed: int = 0
     allow_conflict: bool = False
@@ -144,7 +141,7 @@ class Trial:
         last = self.setting.policy.last.name
         return {"cheap": cheap, "frontier": self.meter.spent[last], "judge": self.meter.spent[JUDGE]}
 
-    def pilot(self, progress: Progress = _silent) -> None:
+    def pilot(self, progress: Progress = silent) -> None:
         """Record prompts until the quote is close, or the pilot has been long enough."""
         for aim in range(LEAST, MOST + BATCH, BATCH):
             known = self.quoted
@@ -152,7 +149,7 @@ class Trial:
                 return
             self._record(self.prompts[: min(aim, MOST)], progress)
 
-    def rest(self, progress: Progress = _silent) -> None:
+    def rest(self, progress: Progress = silent) -> None:
         """Record what is left, as far as the budget reaches."""
         self._record(self.prompts, progress)
 

@@ -1,27 +1,28 @@
-"""Every dollar of a trial, counted where it is spent: at the one seam to the models.
+"""Every dollar, counted where it is spent: at the one seam to the models.
 
-Each call leaves a line in a journal before anybody sees its answer, so that a trial which is killed
-and begun again knows what it has spent. A call whose bill nobody can know (cut off, cancelled) counts
-against the budget with the most that it can have cost.
+Each call leaves a line in a journal before it is sent and one before anybody sees its answer, so that
+what is killed and begun again knows what it has spent. A call whose bill nobody can know (cut off,
+cancelled, under way when the process was killed) counts against the budget with the most that it can
+have cost.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import time
-from collections import defaultdict
+from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from cascade.asks import Call, Stream, Transport
+from cascade.batch.journal import Header, Journal, PossiblyBilled
 from cascade.decide import LENGTH_LIMITS
 from cascade.errors import BudgetError, CascadeError, ConfigError, UpstreamError
 from cascade.prices import price_of
-from cascade.types import Draft, Record
+from cascade.types import Draft
 
 FRAME_TOKENS = 16
 """What a chat template may put around one message."""
@@ -29,14 +30,11 @@ FRAME_TOKENS = 16
 ROUNDING = 1e-9
 """Of sums of dollars, so that a budget of exactly what is needed suffices."""
 
+OTHER = "other"
+"""As which tier what is no call of a tier is counted."""
 
-class Spent(Record, frozen=True, kw_only=True):
-    """One line of the journal. ``unknown`` is what a call without a known bill can have cost at most."""
-
-    tier: str
-    cost: float = 0.0
-    unknown: float = 0.0
-    seconds: float = 0.0
+ASKED: ContextVar[str] = ContextVar("asked", default="")
+"""Id of the question that a call is made for, which the call itself does not know: set by who asks it."""
 
 
 def ceiling_of(call: Call) -> float:
@@ -48,6 +46,8 @@ def ceiling_of(call: Call) -> float:
     if price is None and (known := price_of(call.endpoint.model)) is not None:
         price = (known.input, known.output, known.cached_input)
     limit = next((call.params[name] for name in LENGTH_LIMITS if call.params.get(name)), None)
+    if price is not None and not price[1]:
+        limit = limit or 0  # an answer that costs nothing may be as long as it likes
     if price is None or limit is None:
         raise ConfigError(f"{call.endpoint.model}: {'no price' if price is None else 'no limit on length'} is known")
     asked = len(msgspec.json.encode([call.messages, call.params], enc_hook=str)) + FRAME_TOKENS * len(call.messages)
@@ -59,14 +59,14 @@ class Meter:
 
     While others are under way such a call waits for what they leave; then it is refused with a
     ``BudgetError`` and ``refused`` is True. ``spent`` is in dollars by tier, earlier runs included;
-    ``dearest`` the most that a call so far could have cost, ``said`` each tier's latest fault. One
-    process at a time: ``ConfigError`` for a second one.
+    ``dearest`` the most that a call so far could have cost, ``said`` each tier's latest fault, ``broken``
+    a fault of the configuration. Raises what ``Journal`` raises.
     """
 
-    def __init__(self, transport: Transport, journal: Path, *, budget: float | None = None) -> None:
+    def __init__(
+        self, transport: Transport, journal: Path, *, budget: float | None = None, header: Header | None = None
+    ) -> None:
         self.budget = budget
-        self.spent: defaultdict[str, float] = defaultdict(float)
-        self.unknown = 0.0
         self.refused = False
         self.broken: ConfigError | None = None
         self.said: dict[str, str] = {}
@@ -75,8 +75,22 @@ class Meter:
         self._reserved = 0.0
         self._under_way = 0
         self._waiting: list[asyncio.Future[None]] = []
-        self._fd = _locked(journal)
-        self._read(journal)
+        self._journal = Journal(journal, header)
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """Real dollars so far, by tier; of a tier that was not asked 0.0."""
+        return self._journal.spent
+
+    @property
+    def unknown(self) -> float:
+        """Dollars that calls of an unknown bill can have cost."""
+        return self._journal.unknown
+
+    @property
+    def possibly_billed(self) -> list[PossiblyBilled]:
+        """Those calls, earlier runs included."""
+        return self._journal.possibly_billed
 
     @property
     def total(self) -> float:
@@ -89,28 +103,25 @@ class Meter:
 
     async def complete(self, call: Call) -> Draft:
         """The answer, once it is paid for in the journal. Raises what the transport raises, and ``BudgetError``."""
-        ceiling = ceiling_of(call)
-        await self._admit(ceiling)
-        started = time.monotonic()
-        cost: float | None = None
+        most = self._most(call)
+        await self._admit(most or 0.0)
         try:
-            draft = await self._transport.complete(call)
-            cost = draft.cost
-            return draft
-        except CascadeError as error:
-            cost = _billed(error)
-            self.said[call.tier] = str(error)
-            if isinstance(error, ConfigError):
-                self.broken = error
+            return await self._sent(call, most)
+        except ConfigError as error:
+            self.broken = error
             raise
         finally:
             self._under_way -= 1
-            self._reserved = self._reserved - ceiling if self._under_way else 0.0
-            self._note(call.tier, cost, ceiling, time.monotonic() - started)
+            self._reserved = self._reserved - (most or 0.0) if self._under_way else 0.0
             self._wake()
 
+    def charge(self, dollars: float) -> None:
+        """Count what was paid for something else than a call: an embedding, a check."""
+        if dollars:
+            self._journal.charge(OTHER, dollars)
+
     def stream(self, call: Call) -> Stream:
-        """Nothing in a trial is streamed."""
+        """Nothing that is asked in numbers is streamed."""
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -121,7 +132,31 @@ class Meter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        self._journal.close()
+
+    def _most(self, call: Call) -> float | None:
+        """The most that it can cost; without a budget it may be unbounded."""
+        try:
+            return ceiling_of(call)
+        except ConfigError as error:
+            if self.budget is None:
+                return None
+            self.broken = error
+            raise
+
+    async def _sent(self, call: Call, most: float | None) -> Draft:
+        number = self._journal.begin(call.tier, ASKED.get(), most)
+        started, cost = time.monotonic(), None
+        try:
+            draft = await self._transport.complete(call)
+            cost = draft.cost
+            return draft
+        except CascadeError as error:
+            cost = _billed(error)
+            self.said[call.tier] = str(error)
+            raise
+        finally:
+            self._journal.end(number, cost, time.monotonic() - started)
 
     async def _admit(self, ceiling: float) -> None:
         self.dearest = max(self.dearest, ceiling)
@@ -143,44 +178,9 @@ class Meter:
                 turn.set_result(None)
         self._waiting.clear()
 
-    def _note(self, tier: str, cost: float | None, ceiling: float, seconds: float) -> None:
-        line = Spent(tier=tier, cost=cost or 0.0, unknown=ceiling if cost is None else 0.0, seconds=round(seconds, 3))
-        os.write(self._fd, msgspec.json.encode(line) + b"\n")
-        self._add(line)
-
-    def _add(self, line: Spent) -> None:
-        self.spent[line.tier] += line.cost
-        self.unknown += line.unknown
-
-    def _read(self, journal: Path) -> None:
-        """What earlier runs have spent; a line that a killed one could not finish is dropped."""
-        body = journal.read_bytes()
-        whole = body[: body.rfind(b"\n") + 1]
-        if whole != body:
-            os.ftruncate(self._fd, len(whole))
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                self._add(msgspec.json.decode(line, type=Spent))
-            except msgspec.DecodeError as error:
-                raise ConfigError(f"{journal}, line {number}: {error}; what was spent is not known any more") from None
-
 
 def _billed(error: CascadeError) -> float | None:
     """What a failed call cost; None where nobody can know."""
     if isinstance(error, UpstreamError):
         return error.cost if error.cost is not None else 0.0 if error.billed is False else None
     return 0.0
-
-
-def _locked(journal: Path) -> int:
-    try:
-        journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(journal, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{journal}: cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise ConfigError(f"{journal.parent}: another process is at this trial: wait, or give a --name") from None
-    return handle

@@ -1,49 +1,59 @@
-"""Asking both tiers and having the answers judged, one prompt after the other, through the engine itself.
+"""Asking every tier and having the answers judged, one question after the other, through the engine itself.
 
-The engine runs in observe mode with a ledger of its own, under the prompt's id as the request's. So a
+The engine runs in observe mode with a ledger of its own, under the question's id as the request's. So a
 second run sees what the first has: what was answered is not asked again, and only what is missing of
-a prompt is made up for.
+a question is made up for.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
-from cascade.asks import Spawn
+from cascade.batch.asking import Asking, Progress, silent
+from cascade.batch.engine import WaitingCascade
+from cascade.batch.meter import Meter, ceiling_of
+from cascade.batch.remembering import Remembering
 from cascade.decide import LENGTH_LIMITS
 from cascade.drivers import drive
 from cascade.engine import Cascade
-from cascade.errors import BudgetError, ConfigError, UpstreamError
+from cascade.errors import ConfigError, UpstreamError
 from cascade.flow import answer, shadow
 from cascade.judging.case import Case, Judge, answered
 from cascade.judging.drawing import judged_by
-from cascade.judging.hearing import IN_A_ROW, Heard, hear
+from cascade.judging.hearing import Heard, hear
 from cascade.judging.source import LedgerSource
 from cascade.learning.drawn import TEST
-from cascade.parts import Parts
 from cascade.policy import Policy
 from cascade.replay import request_of
 from cascade.tables import Budget, CachePolicy, LedgerPolicy, Observe
-from cascade.trial.meter import Meter, ceiling_of
-from cascade.trial.pace import Pace, RowCost
-from cascade.trial.remembering import Remembering
-from cascade.types import ModelOutcome, Outcome, Request, Verdict
+from cascade.types import ModelOutcome, Outcome, Record, Request, Verdict
 
 EVEN = 1.0
 """Probability with which a recorded answer is put before the judge; the prompt's own is known at the end."""
 
-Progress = Callable[[int, float], None]
-"""Is told how many prompts are complete and the dollars so far."""
+LENGTH = 2048
+"""The longest answer in tokens, where neither a question nor anybody else says."""
+
+
+class RowCost(Record, frozen=True, kw_only=True):
+    """Dollars of one question, and how many verdicts the judge's are for; ``cheap`` is every tier but the last."""
+
+    cheap: float
+    frontier: float
+    judge: float
+    verdicts: int
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.cheap + self.frontier + self.judge
 
 
 def observing(policy: Policy) -> Policy:
-    """The policy under which a trial asks: every request of every tier itself, all kept in full.
+    """The policy under which answers are recorded: every request of every tier itself, all kept in full.
 
     Nothing that belongs to serving takes part: no cache, no fallbacks, no ceilings of single requests.
     """
@@ -55,9 +65,8 @@ def observing(policy: Policy) -> Policy:
 class Recorder:
     """Records ``prompts`` into ``folder``; ``rows`` holds what is known of each, ``failed`` why one is not whole.
 
-    ``max_tokens`` limits answers whose prompt does not limit them itself. ``stopped`` says why prompts
-    were left over: the budget, or models that cannot be reached. ``all_judged`` is False where the last
-    tier's answers are judged on held-out prompts only.
+    ``max_tokens`` limits answers whose prompt does not limit them itself. ``judge_all`` has every tier's
+    answers judged; without it ``all_judged`` is False where the last tier's are judged on held-out prompts only.
     """
 
     def __init__(
@@ -68,25 +77,31 @@ class Recorder:
         meter: Meter,
         folder: Path,
         *,
-        max_tokens: int,
         concurrency: int,
+        max_tokens: int = LENGTH,
+        judge_all: bool = False,
     ) -> None:
         self.prompts = prompts
-        self.engine = _Engine(observing(policy), transport=meter, store=folder)
+        self.engine = WaitingCascade(observing(policy), transport=meter, store=folder)
         self.rows: dict[str, Outcome] = _recorded(self.engine)
         self.failed: dict[str, str] = {}
-        self.stopped = ""
-        self.pace = Pace()
+        self._asking = Asking(meter, concurrency)
+        self.pace = self._asking.pace
         self._judge = Remembering(judge, folder / "abstained.jsonl")
         self._meter = meter
-        self._max_tokens, self._concurrency = max_tokens, concurrency
+        self._max_tokens = max_tokens
         self._source = LedgerSource(self.engine.ledger, policy.name)
         self._cheap = [tier.name for tier in policy.tiers[:-1]]
         self._last = policy.last.name
-        self.all_judged = policy.target.kind == "regret" or judge.family is None  # a rule costs nothing
-        self._in_a_row = 0
+        rule = judge.family is None  # which costs nothing
+        self.all_judged = judge_all or policy.target.kind == "regret" or rule
         for cost in self.costs():
-            self.pace.completed(cost)
+            self.pace.completed(cost.total)
+
+    @property
+    def stopped(self) -> str:
+        """Why prompts were left over: ``budget``, or ``unreachable`` models; empty where none were."""
+        return self._asking.stopped
 
     def costs(self) -> list[RowCost]:
         """What each complete prompt cost, in the order of asking."""
@@ -110,12 +125,14 @@ class Recorder:
         return [*self._cheap, self._last] if self.all_judged or prompt.split == TEST else self._cheap
 
     def complete(self, prompt: Outcome) -> bool:
-        """Whether nothing of a prompt is missing: answers of both tiers, and what its judge had to say."""
+        """Whether nothing of a prompt is missing: answers of all tiers, and what its judge had to say."""
         row = self.rows.get(prompt.id)
-        return row is not None and self._answered(row) and not self._cases(row, prompt)
+        if row is None or self._last not in row.models or self._missing(row):
+            return False
+        return not self._cases(row, prompt)
 
     def ceiling(self, prompt: Outcome) -> tuple[float, float]:
-        """Dollars that a prompt can cost: at most for both answers, and about so much for the judge."""
+        """Dollars that a prompt can cost: at most for all answers, and about so much for the judge."""
         request, engine = self.request(prompt), self.engine
         calls = [
             engine.rules.ladder.call(request, prompt.slice, tier, tier, "whole", tier.timeout)
@@ -127,68 +144,33 @@ class Recorder:
         verdicts = sum(self._judge.estimate(Case(outcome=row, tier=tier)) for tier in self.judged_tiers(prompt))
         return sum(map(ceiling_of, calls)), verdicts
 
-    async def record(self, prompts: Sequence[Outcome], progress: Progress = lambda done, spent: None) -> None:
+    async def record(self, prompts: Sequence[Outcome], progress: Progress = silent) -> None:
         """Complete these prompts, several at once, until all are or something stops it.
 
         What failed is left alone until the next run: a provider's fault seldom mends within minutes.
         """
         missing = [prompt for prompt in prompts if not self.complete(prompt) and prompt.id not in self.failed]
-        waiting, done, begun = iter(missing), len(prompts) - len(missing), time.monotonic()
+        done = len(prompts) - len(missing)
 
-        async def work() -> None:
+        def told() -> None:
             nonlocal done
-            while (prompt := await self._affordable(waiting)) is not None:
-                await self._row(prompt)
-                done += 1
-                progress(done, self._meter.total)
+            done += 1
+            progress(done, self._meter.total)
 
-        workers = [asyncio.create_task(work()) for _ in range(self._concurrency)]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            await self._meter.close()
-            self.pace.seconds += time.monotonic() - begun
+        await self._asking.through(missing, self._row, told)
 
-    async def _affordable(self, waiting: Iterator[Outcome]) -> Outcome | None:
-        """The next prompt, once the budget is sure to hold it; None when none waits or none ever will be."""
-        while not self.stopped and not self._meter.affords(self.pace.expected):
-            if self.pace.idle:
-                self.stopped = "budget"
-            else:
-                await self.pace.next_end()
-        prompt = None if self.stopped else next(waiting, None)
-        if prompt is not None:
-            self.pace.begun(prompt.id)
-        return prompt
-
-    async def _row(self, prompt: Outcome) -> None:
-        """What is missing of one prompt."""
-        try:
-            reason = await self._answers(prompt) or await self._verdicts(prompt)
-        except BudgetError:
-            self.stopped = "budget"
-            return
-        finally:
-            self.pace.ended(prompt.id)
-        if self._meter.broken is not None:
-            raise self._meter.broken
-        if self._meter.refused:
-            self.stopped = "budget"
-        elif reason:
+    async def _row(self, prompt: Outcome) -> str:
+        """Have what is missing of one prompt; why it could not be had."""
+        reason = await self._answers(prompt) or await self._verdicts(prompt)
+        if reason and not (self._meter.broken or self._meter.refused):
             self.failed[prompt.id] = reason
-            self._in_a_row += 1
-            if self._in_a_row >= IN_A_ROW:
-                self.stopped = "unreachable"
-        else:
+        elif not reason:
             self.failed.pop(prompt.id, None)
-            self._in_a_row = 0
-            self.pace.completed(self.cost_of(self.rows[prompt.id]))
+            self._asking.completed(self.cost_of(self.rows[prompt.id]).total)
+        return reason
 
     async def _answers(self, prompt: Outcome) -> str:
-        """Both tiers' answers; why there are none."""
+        """Every tier's answer; why one is missing."""
         known = self.rows.get(prompt.id)
         if known is None or self._last not in known.models:
             run = self.engine.run(self.request(prompt))
@@ -196,18 +178,30 @@ class Recorder:
                 await drive(answer(run), self.engine.parts)
             except UpstreamError as error:
                 return f"{self._last}: {error}"
-            for flow in self.engine.aside():
-                await drive(flow, self.engine.parts)
-        elif not self._answered(known):
-            run = self.engine.run(self.request(prompt))
-            run.place(known.slice)
-            await drive(shadow(run.in_shadow()), self.engine.parts)
+            self.engine.left()  # the plan may leave tiers out, and what is missing is asked below
+            known = self._kept(prompt)
+        for tier in self._missing(known):
+            await self._make_up_for(prompt, known.slice, tier)
+        missing = self._missing(self._kept(prompt))
+        return f"{missing[0]}: {self._meter.said.get(missing[0], 'gave no answer')}" if missing else ""
+
+    async def _make_up_for(self, prompt: Outcome, slice_name: str, tier: str) -> None:
+        """Ask this tier and no other in the request's shadow, so that its answer is kept before the next is asked."""
+        run = self.engine.run(self.request(prompt))
+        run.place(slice_name)
+        run.plan = replace(run.plan, shadows=[self.engine.policy.tier(tier)])
+        await drive(shadow(run.in_shadow()), self.engine.parts)
+
+    def _kept(self, prompt: Outcome) -> Outcome:
+        """What the ledger has of a prompt by now."""
         row = self.engine.ledger.get(prompt.id)
         if row is None:
-            raise ConfigError("what was answered cannot be recorded, see the log: the trial ends before more is paid")
+            raise ConfigError("what was answered cannot be recorded, see the log: nothing more is asked and paid for")
         self.rows[prompt.id] = row
-        missing = [tier for tier in self._cheap if tier not in row.models]
-        return f"{missing[0]}: {self._meter.said.get(missing[0], 'was not asked')}" if missing else ""
+        return row
+
+    def _missing(self, row: Outcome) -> list[str]:
+        return [tier for tier in self._cheap if tier not in row.models]
 
     async def _verdicts(self, prompt: Outcome) -> str:
         """The judge's word on what is to be judged; why there is none."""
@@ -235,9 +229,6 @@ class Recorder:
             and not self._judge.abstained(row.id, tier)
         ]
 
-    def _answered(self, row: Outcome) -> bool:
-        return all(tier in row.models for tier in (*self._cheap, self._last))
-
     def cost_of(self, row: Outcome) -> RowCost:
         """What a row's answers and verdicts cost, as it records them."""
         verdicts = [v.cost or 0.0 for model in row.models.values() for v in model.verdicts]
@@ -249,22 +240,6 @@ class Recorder:
         )
 
 
-class _Engine(Cascade):
-    """An engine whose work off the caller's path is driven, and waited for, by whoever asked."""
-
-    def __init__(self, policy: Policy, **parts: Any) -> None:
-        self._aside: list[Any] = []
-        super().__init__(policy, **parts)
-
-    def aside(self) -> list[Any]:
-        """The flows that the request just answered has left to be driven."""
-        flows, self._aside = self._aside, []
-        return flows
-
-    def _spawn(self, ask: Spawn, parts: Parts) -> None:
-        self._aside.append(ask.flow)
-
-
 def _recorded(engine: Cascade) -> dict[str, Outcome]:
     """What the ledger holds, by id; of several attempts the one that was answered."""
     last = engine.policy.last.name
@@ -274,3 +249,22 @@ def _recorded(engine: Cascade) -> dict[str, Outcome]:
         if known is None or last not in known.models:
             rows[row.id] = row
     return rows
+
+
+def labelled(
+    prompts: Sequence[Outcome], rows: dict[str, Outcome], complete: Sequence[bool]
+) -> tuple[list[Outcome], list[Outcome]]:
+    """The complete rows as labelled outcomes, and the prompts that are not among them.
+
+    The ledger's rows get back what only the prompt knows, and the probability with which a prompt was
+    reached: the same for all, since their order was drawn.
+    """
+    reached = sum(complete) / len(prompts)
+    whole, left = [], []
+    for prompt, done in zip(prompts, complete, strict=True):
+        if not done:
+            left.append(prompt)
+            continue
+        known = {name: getattr(prompt, name) for name in ("reference", "split", "paraphrase_of", "conversation")}
+        whole.append(replace(rows[prompt.id], propensity=reached, **known))
+    return whole, left

@@ -1,32 +1,16 @@
-"""What prompts have cost, and what the next one is expected to."""
+"""What questions have cost, and what the next one is expected to."""
 
 from __future__ import annotations
 
 import asyncio
 from math import sqrt
 
-from cascade.types import Record
-
 FEW = 5
-"""Complete prompts from which on their mean is worth something; before, single calls keep to the budget."""
-
-
-class RowCost(Record, frozen=True, kw_only=True):
-    """Dollars of one prompt, and how many verdicts the judge's are for."""
-
-    cheap: float
-    frontier: float
-    judge: float
-    verdicts: int
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.cheap + self.frontier + self.judge
+"""Complete questions from which on their mean is worth something; before, single calls keep to the budget."""
 
 
 class Pace:
-    """How fast prompts are completed, and what the next one is expected to cost, a margin included."""
+    """How fast questions are completed, and what the next one is expected to cost, a margin included."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -37,18 +21,18 @@ class Pace:
 
     @property
     def idle(self) -> bool:
-        """Whether no prompt is under way."""
+        """Whether no question is under way."""
         return not self._open
 
     async def next_end(self) -> None:
-        """Wait until a prompt that is under way is not any more."""
+        """Wait until a question that is under way is not any more."""
         turn = asyncio.get_running_loop().create_future()
         self._watching.append(turn)
         await turn
 
     @property
     def expected(self) -> float:
-        """Dollars of the next prompt and of those under way: their mean and two standard deviations more.
+        """Dollars of the next question and of those under way: their mean and two standard deviations more.
 
         0.0 before there is a mean.
         """
@@ -59,7 +43,7 @@ class Pace:
         return ahead * mean + 2.0 * spread * sqrt(ahead)
 
     def begun(self, id: str) -> None:
-        """A prompt is under way."""
+        """A question is under way."""
         self._open.add(id)
 
     def ended(self, id: str) -> None:
@@ -70,8 +54,8 @@ class Pace:
                 turn.set_result(None)
         self._watching.clear()
 
-    def completed(self, cost: RowCost) -> None:
-        """A prompt is whole."""
+    def completed(self, dollars: float) -> None:
+        """A question is done with, and this is what it cost."""
         self.done += 1
-        self._sum += cost.total
-        self._squares += cost.total**2
+        self._sum += dollars
+        self._squares += dollars**2
