@@ -189,27 +189,30 @@ def ablation(found: list[Ablated]) -> Picture:
     return Picture(title="Parts taken out", says=f"{said}.", draw=draw, size=(WIDTH, height(len(names), 0.46)))
 
 
+LOST = (("quality_lost", "quality lost, points"), ("saving_lost", "saving lost, points"))
+"""A field of ``Lost`` and the title of its panel."""
+
+
 def scenarios(found: list[Scenario]) -> Picture:
-    """Quality that each strategy loses by what changed in the world."""
+    """Quality and saving that each strategy loses by what changed in the world; left of the line they gain."""
     told = words.telling(found)
     looks = [
         (CASCADE, CHOSEN, "ring"),
         (FRONTIER, TARGET, "square"),
         *zip(told, (CURVE, BOUND), ("triangle", "diamond"), strict=False),
     ]
-    drawn = [wrapped(one.name, NAME) for one in found]
+    known = {name: (colour, kind) for name, colour, kind in looks}
 
     def draw(figure: Drawing) -> None:
-        axes = figure.subplots()
-        axes.axvline(0.0, color=QUIET, linewidth=1.0)
-        known = {name: (colour, kind) for name, colour, kind in looks}
-        for i, scenario in enumerate(found):
-            for one in sorted(scenario.lost, key=lambda lost: lost.name in known):
-                colour, kind = known.get(one.name, (QUIET, "hollow"))
-                axes.plot([one.quality_lost * 100], [i], color=colour, **KINDS[kind])
-        label(axes, drawn)
-        axes.grid(axis="y", visible=True)
-        axes.set_xlabel("quality lost, points (left of the line: gained)")
+        panels = figure.subplots(1, len(LOST), sharey=True)
+        for axes, (field, title) in zip(panels, LOST, strict=True):
+            axes.axvline(0.0, color=QUIET, linewidth=1.0)
+            for i, scenario in enumerate(found):
+                for one in sorted(scenario.lost, key=lambda lost: lost.name in known):
+                    colour, kind = known.get(one.name, (QUIET, "hollow"))
+                    axes.plot([getattr(one, field) * 100], [i], color=colour, **KINDS[kind])
+            axes.set_xlabel(title)
+        label(panels[0], [wrapped(one.name, NAME) for one in found])
 
     key = [
         Mark(colour, kind, plain(name, NAME))
@@ -219,11 +222,14 @@ def scenarios(found: list[Scenario]) -> Picture:
     if any(one.name not in {CASCADE, FRONTIER, *told} for scenario in found for one in scenario.lost):
         key.append(Mark(QUIET, "hollow", "other strategies"))
     said = "; ".join(
-        f"{scenario.name}: " + ", ".join(f"{one.name} {one.quality_lost * 100:+.1f}" for one in scenario.lost)
+        f"{scenario.name}: "
+        + ", ".join(
+            f"{one.name} {one.quality_lost * 100:+.1f} and {one.saving_lost * 100:+.1f}" for one in scenario.lost
+        )
         for scenario in found
     )
     return Picture(
-        title="Quality lost when the world changes", says=f"Points of quality lost. {said}.", draw=draw,
+        title="What is lost when the world changes", says=f"Points of quality and of saving lost. {said}.", draw=draw,
         size=(WIDTH, height(len(found))), key=tuple(key),
     )  # fmt: skip
 

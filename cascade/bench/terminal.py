@@ -168,12 +168,8 @@ def _scenarios(found: list[Scenario]) -> list[RenderableType]:
         )
         others = (_points(lost[name].quality_lost) if name in lost else NOTHING for name in told)
         add(lines, scenario.name, *figures, *others)
-    said = (f"{one.name}: {one.sentence}{_checked(one)}" for one in found)
+    said = (f"{one.name}: {one.sentence}" for one in found)
     return below(lines, "Lost: points against the same rows untouched.", "\n".join(said))
-
-
-def _checked(one: Scenario) -> str:
-    return "" if one.check is None else f" On such rows {words.ANSWERS[one.check]}."
 
 
 def _narrow(name: str) -> str:

@@ -10,7 +10,6 @@ from cascade.bench.field import CASCADE, FRONTIER, ORACLE
 from cascade.compare import Strategy
 from cascade.intervals import Figure
 from cascade.metrics import Escalations
-from cascade.recheck import Answer
 from cascade.report.words import NOTHING, Standing, dollars, percent, points
 from cascade.types import Record
 from cascade.urgency import LabelComparison, Missed, MissesCompared
@@ -227,15 +226,6 @@ def a_miss(bench: Bench) -> str:
     """What is searched for where misses concentrate, in a sentence."""
     unless = "" if bench.kind == "error" else " where that one is right"
     return f"A miss is a wrong answer served without the last tier{unless}."
-
-
-ANSWERS: dict[Answer, str] = {
-    "broken": "the check says that the promise is broken",
-    "void": "the check says that the promise is void",
-    "undecided": "the check cannot say",
-    "holds": "the check says that the promise holds",
-}
-"""What ``cascade check`` would answer in a scenario."""
 
 
 def telling(scenarios: Sequence[Scenario]) -> list[str]:
