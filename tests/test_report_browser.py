@@ -134,8 +134,7 @@ def test_a_benchmark_of_hostile_names_runs_nothing_and_asks_for_nothing(tmp_path
     """In its tables, and in its pictures, which hold names too."""
     url = listening.url
     said = f"<script src='{url}s'></script><img src='{url}i'><style>@import '{url}c'"
-    kept = frozenset({"cascade", "always-frontier", "oracle", "error", "broken"})
-    hostile = everywhere(bench_examples.pays(), said, kept)
+    hostile = everywhere(bench_examples.pays(), said, bench_examples.KEPT)
     benchmark.write(tmp_path / "bench.html", hostile)
     document, log = opened(tmp_path / "bench.html")
     assert not listening.asked
