@@ -84,6 +84,14 @@ def fitting(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(made).decode() if arguments.json else page)
 
 
+def replaying(arguments: argparse.Namespace) -> None:
+    """Measure, write both files, print one of them."""
+    from benchmarks import replaying as replays
+
+    made, page = replays.report(arguments.requests, arguments.rounds, say)
+    print(msgspec.json.encode(made).decode() if arguments.json else page)
+
+
 def cache_kill(arguments: argparse.Namespace) -> None:
     """Kill, look, write both files, print one of them."""
     from benchmarks.cache import kill
@@ -184,6 +192,11 @@ def main() -> None:
     )
     asked.add_argument("--json", action="store_true", help="print field_notes.json instead of the page")
     asked.set_defaults(run=field_notes)
+    asked = commands.add_parser("replaying", help="requests a second of a replay, and its memory over a million")
+    asked.add_argument("--requests", type=int, default=1_000_000, help="of the longest stream (default: 1,000,000)")
+    asked.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
+    asked.add_argument("--json", action="store_true", help="print replaying.json instead of the tables")
+    asked.set_defaults(run=replaying)
     of_the_cache(commands)
     declare_peers(commands, say)
     declare_savings(commands, say)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Literal, Protocol
 
-from cascade.types import Answer, Draft, Entry, Message, Mode, Outcome, Record, Request
+from cascade.types import Answer, Draft, Entry, Hit, Message, Mode, Outcome, Record, Request
 
 Deliver = Literal["whole", "held", "live"]
 
@@ -53,7 +53,8 @@ class Call(Record, frozen=True, kw_only=True):
     ``deliver`` says what the driver may do with tokens while they arrive: ``whole`` (not a
     stream), ``held`` (stream from the provider, nothing to the caller), ``live`` (straight to the
     caller, since nothing can reject this answer any more). A driver may answer a held call with
-    ``Prefix`` values first, to which the flow replies with a ``Go``.
+    ``Prefix`` values first, to which the flow replies with a ``Go``. ``family`` names the signal family
+    that a call for a signal is made for.
     """
 
     tier: str
@@ -63,6 +64,7 @@ class Call(Record, frozen=True, kw_only=True):
     timeout: float
     deliver: Deliver = "whole"
     purpose: Literal["draft", "signal", "shadow"] = "draft"
+    family: str = ""
 
 
 class Together(Record, frozen=True, kw_only=True):
@@ -160,6 +162,16 @@ class Stream(Protocol):
     async def close(self) -> None: ...
     @property
     def draft(self) -> Draft: ...
+
+
+class Answers(Protocol):
+    """What is needed of a cache; see ``cascade.cache.Cache``."""
+
+    def key(self, request: Request) -> str: ...
+    def cacheable(self, request: Request) -> bool: ...
+    def lookup(self, request: Request) -> Hit | None: ...
+    def keep(self, request: Request, entry: Entry) -> str | None: ...
+    def close(self) -> None: ...
 
 
 class UserSignal(Protocol):

@@ -78,21 +78,21 @@ def silent_failure(request: Request, draft: Draft) -> CheckResult:
     It is billed like any other, and nothing but the finish reason shows that more tokens would help.
     """
     if not (_blank(draft) and _cut_off(draft)):
-        return _result("silent_failure")
+        return _passed("silent_failure")
     spent = draft.usage.completion_tokens
     return _result("silent_failure", "fail", f"no answer before the limit; {spent} completion tokens billed")
 
 
 def empty(request: Request, draft: Draft) -> CheckResult:
     """Fails an answer with no visible character, no tool call and no refusal in its own field."""
-    return _result("empty", "fail", "no answer") if _blank(draft) else _result("empty")
+    return _result("empty", "fail", "no answer") if _blank(draft) else _passed("empty")
 
 
 def truncated(request: Request, draft: Draft) -> CheckResult:
     """Fails an answer that the token limit cut off."""
     if _cut_off(draft):
         return _result("truncated", "fail", f"finish reason {draft.finish_reason}")
-    return _result("truncated")
+    return _passed("truncated")
 
 
 def refusal(request: Request, draft: Draft) -> CheckResult:
@@ -108,7 +108,7 @@ def refusal(request: Request, draft: Draft) -> CheckResult:
     text = draft.text.strip()
     if len(text) <= REFUSAL_CHARACTERS and _refusal_pattern().match(text) and not _dictated(request, text):
         return _result("refusal", "fail", "the answer is a short refusal")
-    return _result("refusal")
+    return _passed("refusal")
 
 
 def schema(request: Request, draft: Draft) -> CheckResult:
@@ -127,7 +127,7 @@ def schema(request: Request, draft: Draft) -> CheckResult:
         return _result("schema", "fail", "JSON in a code fence" if fenced else "not JSON")
     if wanted["type"] == "json_object":
         fits = isinstance(value, dict)
-        return _result("schema") if fits else _result("schema", "fail", "not a JSON object")
+        return _passed("schema") if fits else _result("schema", "fail", "not a JSON object")
     declared = wanted.get("json_schema")
     if not isinstance(declared, dict) or "schema" not in declared:
         return _result("schema", "abstain", "response_format holds no schema")
@@ -149,7 +149,7 @@ def tools(request: Request, draft: Draft) -> CheckResult:
         for result in results:
             if result.outcome == outcome:
                 return result
-    return _result("tools")
+    return _passed("tools")
 
 
 def run_check(name: str, check: UserCheck, request: Request, draft: Draft) -> CheckResult:
@@ -257,7 +257,13 @@ class CommandCheck(msgspec.Struct, frozen=True):
             return status, written.read().decode("utf-8", "replace").strip()[-300:]
 
 
-def _result(name: str, outcome: Literal["pass", "fail", "abstain"] = "pass", detail: str = "") -> CheckResult:
+@lru_cache(maxsize=64)
+def _passed(name: str) -> CheckResult:
+    """Nearly all results, and all the same: one object each."""
+    return CheckResult(name=name, outcome="pass")
+
+
+def _result(name: str, outcome: Literal["pass", "fail", "abstain"], detail: str = "") -> CheckResult:
     return CheckResult(name=name, outcome=outcome, detail=detail)
 
 
@@ -303,7 +309,7 @@ def _choice(choice: Any, calls: list[dict[str, Any]]) -> CheckResult:
         return _result("tools", "fail", "a tool was called where none was allowed")
     if named is not None and any(_function(call).get("name") != named for call in calls):
         return _result("tools", "fail", f"another tool than {named} was called")
-    return _result("tools")
+    return _passed("tools")
 
 
 def _function(thing: Any) -> dict[str, Any]:
@@ -339,7 +345,7 @@ def _fit(check: str, what: str, wanted: Any, value: Any) -> CheckResult:
     except Exception as problem:  # a bad pattern, an unresolvable $ref, endless recursion, not a schema
         return _result(check, "abstain", f"the schema for {what} cannot be used: {type(problem).__name__}")
     if error is None:
-        return _result(check)
+        return _passed(check)
     place = "/".join(map(str, error.absolute_schema_path))
     return _result(check, "fail", f"{what} does not fit the schema at {place}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
+from functools import cached_property
 from operator import mul
 from struct import pack, unpack
 from typing import Literal
@@ -121,7 +122,51 @@ class Trees(Record, frozen=True, kw_only=True):
         return total
 
 
-class Scorer(Record, frozen=True, kw_only=True):
+class Reading:
+    """How the features of one scorer are read from the signals of drafts of one slice.
+
+    Each feature becomes ``weight * (value - mean) / scale``. Whatever depends on the slice alone is
+    worked out here once: most features of a scorer that knows many slices are 0.0 in any one of them.
+    ``ValueError`` where the lists differ in length.
+    """
+
+    __slots__ = ("_logits", "_needed", "_signals", "_still")
+
+    def __init__(self, scorer: Scorer, weights: list[float], slice_name: str | None) -> None:
+        self._still: list[float] = []
+        self._signals: list[tuple[int, str, float, float, float]] = []
+        self._logits: list[tuple[int, str, float, float, float]] = []
+        needed: dict[str, None] = {}
+        columns = zip(scorer.features, scorer.means, scorer.scales, weights, strict=True)
+        for place, (name, mean, scale, weight) in enumerate(columns):
+            of_slices = name.startswith(SLICE_FEATURE)
+            crossed = of_slices and CROSSED in name
+            signal = name.partition(CROSSED)[2] if crossed else name
+            bare = signal.removeprefix(LOGIT_FEATURE)
+            here = of_slices and _place(name) == slice_name
+            self._still.append(weight * (float(here and not crossed) - mean) / scale)
+            if crossed and not here:
+                needed[bare] = None
+            elif crossed or not of_slices:
+                (self._signals if bare == signal else self._logits).append((place, bare, mean, scale, weight))
+        self._needed = tuple(needed)
+
+    def read(self, values: Mapping[str, float]) -> list[float] | None:
+        """The features in their order; None where a signal is missing, be it one that counts for nothing here."""
+        found = self._still.copy()
+        try:
+            for place, name, mean, scale, weight in self._signals:
+                found[place] = weight * (values[name] - mean) / scale
+            for place, name, mean, scale, weight in self._logits:
+                found[place] = weight * (logit(values[name]) - mean) / scale
+            for name in self._needed:
+                values[name]
+        except KeyError:
+            return None
+        return found
+
+
+class Scorer(Record, frozen=True, kw_only=True, dict=True):
     """What one tier's drafts with one signal set are scored by, as plain numbers.
 
     All lists have the length of ``features``. The log-odds that a draft is acceptable are
@@ -163,30 +208,52 @@ class Scorer(Record, frozen=True, kw_only=True):
             scorer=self.id,
         )
 
-    def standardised(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
-        """The features, less their means, over their scales; None where one is missing."""
+    def _read(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
+        """The features, less their means, over their scales, and in a regression times their weights."""
+        if not self._derived.isdisjoint(values):
+            return self._named_outright(values, slice_name)
+        readings = self._readings
+        return (readings.get(slice_name) or readings[None]).read(values)
+
+    def _named_outright(self, values: Mapping[str, float], slice_name: str) -> list[float] | None:
+        """The same where derived features stand among the signals: what is named counts as it is."""
         found: list[float] = []
-        for name, mean, scale in zip(self.features, self.means, self.scales, strict=True):
+        for name, mean, scale, weight in zip(self.features, self.means, self.scales, self._factors, strict=True):
             value = values.get(name)
             if value is None and (value := derived(name, values, slice_name)) is None:
                 return None
-            found.append((value - mean) / scale)
+            found.append(weight * (value - mean) / scale)
         return found
+
+    @property
+    def _regression(self) -> bool:
+        return self.gain is None and self.trees is None
+
+    @property
+    def _factors(self) -> list[float]:
+        return self.weights if self._regression else [1.0] * len(self.features)
+
+    @cached_property
+    def _readings(self) -> dict[str | None, Reading]:
+        """How the features are read: for each slice that some feature names, and under None for all others."""
+        named = {_place(name) for name in self.features if name.startswith(SLICE_FEATURE)}
+        return {place: Reading(self, self._factors, place) for place in (None, *sorted(named))}
+
+    @cached_property
+    def _derived(self) -> frozenset[str]:
+        return frozenset(name for name in self.features if name.startswith((SLICE_FEATURE, LOGIT_FEATURE)))
 
     def _scored(self, values: Mapping[str, float], slice_name: str) -> tuple[float, float] | None:
         """Score and raw log-odds. The plain regression is one loop: it is what most requests wait for."""
+        x = self._read(values, slice_name)
+        if x is None:
+            return None
         if self.gain is None and self.trees is None:
             logodds = self.intercept
-            for name, mean, scale, weight in zip(self.features, self.means, self.scales, self.weights, strict=True):
-                value = values.get(name)
-                if value is None and (value := derived(name, values, slice_name)) is None:
-                    return None
-                logodds += weight * (value - mean) / scale
+            for term in x:  # not sum(), which rounds otherwise from Python 3.12 on
+                logodds += term
             score = logodds
         else:
-            x = self.standardised(values, slice_name)
-            if x is None:
-                return None
             logodds = self.intercept + dot(self.weights, x) if self.trees is None else self.trees.logodds(x)
             score = logodds if self.gain is None else self.gain.expected(x)
         if self.price is not None:
@@ -195,6 +262,11 @@ class Scorer(Record, frozen=True, kw_only=True):
                 return None
             score /= price
         return (score, logodds) if math.isfinite(score) else None
+
+
+def _place(feature: str) -> str:
+    """The slice that a feature of slices names."""
+    return feature.removeprefix(SLICE_FEATURE).partition(CROSSED)[0]
 
 
 def derived(name: str, values: Mapping[str, float], slice_name: str) -> float | None:
@@ -236,9 +308,9 @@ class Scout(Record, frozen=True, kw_only=True):
     scorer: Scorer
     break_even: float
 
-    def hopeless(self, request: Request, slice_name: str) -> bool:
-        """Is the predicted chance under the break-even?"""
-        found = self.scorer.confidence(question_signals(request), slice_name)
+    def hopeless(self, signals: Signals, slice_name: str) -> bool:
+        """Is the chance, predicted from the question's signals, under the break-even?"""
+        found = self.scorer.confidence(signals, slice_name)
         return found is not None and found.probability < self.break_even
 
     def promising(self, signals: Signals, slice_name: str) -> bool:

@@ -117,9 +117,10 @@ def plan(request: Request, policy: Policy, gates: Gates, name: str) -> Plan:
             return only_last(f"stakes: at least {least.name}")
     if declared is not None and declared.route is not None:
         return _routed(request, policy, gates, policy.tier(declared.route), cheap, only_last)
-    opened = [tier for tier in cheap if gates.any_open(tier.name, name)]
-    asked = [tier for tier in opened if not gates.hopeless(tier.name, name, request)]
-    closed = [tier for tier in cheap if tier not in asked]
+    opened = {tier.name for tier in cheap if gates.any_open(tier.name, name)}
+    hopeless = gates.hopeless(opened, name, request)
+    asked = [tier for tier in cheap if tier.name in opened and tier.name not in hopeless]
+    closed = [tier for tier in cheap if tier.name not in opened or tier.name in hopeless]
     why = "cascade" if asked else "pre-routed: a draft would hardly be accepted" if opened else "no open gate"
     near = least is None and gates.any_open(CACHE, name)
     made = Plan(slice=name, mode=mode, tiers=[*asked, policy.last], why=why, semantic=near, flags=flags)
@@ -232,7 +233,7 @@ def audit_probability(policy: Policy, served: Served) -> float:
 
 def usable(tier: Tier, last: bool) -> list[Fallback]:
     """Fallbacks that may answer in the tier's place: a certificate speaks of one model only."""
-    return [fallback for fallback in tier.fallbacks if last or fallback.same_model]
+    return tier.fallbacks and [fallback for fallback in tier.fallbacks if last or fallback.same_model]
 
 
 def effective_mode(request: Request, policy: Policy) -> Mode:

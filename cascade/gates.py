@@ -6,7 +6,9 @@ does not survive the closing of one of its gates.
 
 from __future__ import annotations
 
-from cascade.confidence import Scorer, Scout
+from collections.abc import Collection
+
+from cascade.confidence import Scorer, Scout, question_signals
 from cascade.lock import ANY_SLICE, Certificate, Gate, Lock, identity, seal
 from cascade.neighbours import FAMILY, Nearby, Neighbours
 from cascade.policy import Policy
@@ -82,10 +84,13 @@ class Gates:
         """A slice with a gate of its own, open or closed, is not part of the pooled population."""
         return slice_name if (tier, slice_name) in self._own else ANY_SLICE
 
-    def hopeless(self, tier: str, slice_name: str, request: Request) -> bool:
-        """Would asking this tier cost more than its chance of being accepted is worth?"""
-        scout = self._scouts.get(tier)
-        return scout is not None and scout.hopeless(request, slice_name)
+    def hopeless(self, tiers: Collection[str], slice_name: str, request: Request) -> Collection[str]:
+        """Which of these tiers would cost more to ask than their chance of being accepted is worth?"""
+        scouts = [scout for tier in tiers if (scout := self._scouts.get(tier)) is not None]
+        if not scouts:
+            return ()
+        signals = question_signals(request)  # read once, whoever asks
+        return [scout.tier for scout in scouts if scout.hopeless(signals, slice_name)]
 
     def worth_asking(self, slice_name: str, signals: Signals) -> bool:
         """Is there a gate for this stored answer once a tier was asked about it, and does asking pay?

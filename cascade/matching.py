@@ -47,6 +47,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import combinations, pairwise
 from types import MappingProxyType
 from typing import NamedTuple
@@ -115,8 +116,9 @@ def measure(question: str, hit: Hit) -> dict[str, float]:
     }
 
 
+@lru_cache(maxsize=16)
 def read(text: str) -> Reading:
-    """What a question says, for ``measure`` and for ``cascade.pairing``. Never raises."""
+    """What a question says, for ``measure`` and for ``cascade.pairing``, which read the same two. Never raises."""
     words: list[str] = []
     numbers, dates, units, names = set[str](), set[str](), set[str](), set[str]()
     negations, starts = 0, True

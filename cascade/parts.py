@@ -10,12 +10,13 @@ import asyncio
 import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from msgspec.structs import replace
 
 from cascade import background
 from cascade.asks import (
+    Answers,
     Ask,
     Call,
     Check,
@@ -34,7 +35,7 @@ from cascade.embedding import Embedder
 from cascade.errors import CascadeError, UpstreamError
 from cascade.flights import Flights
 from cascade.ledger import Ledger
-from cascade.types import CheckResult, Draft, Entry, Hit, Record, Request
+from cascade.types import CheckResult, Draft, Hit, Record
 
 
 class Join(Record, frozen=True, kw_only=True):
@@ -43,16 +44,6 @@ class Join(Record, frozen=True, kw_only=True):
     future: Any
     key: str
     patience: float | None
-
-
-class Answers(Protocol):
-    """What is needed of a cache; see ``cascade.cache.Cache``."""
-
-    def key(self, request: Request) -> str: ...
-    def cacheable(self, request: Request) -> bool: ...
-    def lookup(self, request: Request) -> Hit | None: ...
-    def keep(self, request: Request, entry: Entry) -> str | None: ...
-    def close(self) -> None: ...
 
 
 class Parts:

@@ -282,10 +282,14 @@ class Policy(Section):
 
     def own_checks(self, source: str, slice_name: str) -> list[UserCheck]:
         """The user's own checks that apply to this tier, or to the cache, and slice."""
+        if not self.checks:  # asked for every draft of every request
+            return []
         return [c for c in self.checks if c.name != LABEL_CONSISTENT and c.applies(source, slice_name)]
 
     def consistent(self, source: str, slice_name: str) -> dict[str, Label]:
         """The labels that a draft of this tier, or of the cache, must name without contradiction in this slice."""
+        if not self.labels:
+            return {}
         asked = [c for c in self.checks if c.name == LABEL_CONSISTENT and c.applies(source, slice_name)]
         return {
             name: label
@@ -311,7 +315,7 @@ class Policy(Section):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Policy:
         """As pydantic's, but what was worked out from the old fields does not come along."""
         made = super().model_copy(update=update, deep=deep)
-        for name in ("families", "sources"):
+        for name in ("families", "paid", "sources"):
             made.__dict__.pop(name, None)
         return made
 
@@ -325,6 +329,12 @@ class Policy(Section):
     def families(self) -> frozenset[str]:
         """Every signal family that some declared set reads."""
         return frozenset(name for families in self.signals.sets for name in families)
+
+    @cached_property
+    def paid(self) -> frozenset[str]:
+        """The signal families that cost calls and that this policy asks for."""
+        found = {"votes": self.signals.votes, "second": self.signals.second, "verifier": self.signals.verifier}
+        return frozenset(family for family, wanted in found.items() if wanted is not None)
 
     def tier(self, name: str) -> Tier:
         """The tier of that name; ``ConfigError`` when there is none."""

@@ -155,9 +155,9 @@ class Run:
         self.afford([made], keep_last=not self.last(tier.name))
         return made
 
-    def signal_call(self, tier: Tier) -> Call:
-        """A call whose answer is evidence and nothing else. ``BudgetError`` as for ``call``."""
-        return msgspec.structs.replace(self.call(tier, tier, "whole"), purpose="signal")
+    def signal_call(self, tier: Tier, family: str) -> Call:
+        """A call whose answer is evidence for a signal family and nothing else. ``BudgetError`` as for ``call``."""
+        return msgspec.structs.replace(self.call(tier, tier, "whole"), purpose="signal", family=family)
 
     def afford(self, calls: list[Call], *, keep_last: bool) -> None:
         """``BudgetError`` when these calls, and the last tier's after them, would pass the ceiling."""

@@ -80,7 +80,7 @@ def compare_aside(run: Run, hit: Hit, stored: ModelOutcome) -> Generator[Ask, An
 def _call(run: Run, hit: Hit, same: Same) -> Call:
     """Neither tools nor a response format of the caller's, nor the tier's prompt: the question is another one."""
     tier = run.rules.policy.tier(same.tier)
-    call = run.signal_call(tier)
+    call = run.signal_call(tier, SAME)
     own = {key: value for key, value in tier.params.items() if not key.startswith("max_")}
     made = replace(
         call,

@@ -13,7 +13,7 @@ from cascade.decide import doubtful
 from cascade.matching import FAMILY as MATCH
 from cascade.matching import measure
 from cascade.neighbours import FAMILY as NEIGHBOURS
-from cascade.paid import paid
+from cascade.paid import charge, paid
 from cascade.pairing import FAMILY as PAIR
 from cascade.pairing import Pairing
 from cascade.policy import Tier
@@ -25,13 +25,16 @@ from cascade.types import Draft, Hit, Signals
 
 def sense(run: Run, tier: Tier, draft: Draft) -> Generator[Ask, Any, Signals]:
     """All signals of a draft that some declared set reads: the free ones, and those that cost."""
-    signals = of_draft(run.request, draft, run.rules.policy.families)
+    policy = run.rules.policy
+    signals = of_draft(run.request, draft, policy.families)
     nearby = run.rules.gates.nearby(tier.name)
     if nearby is not None:
         signals = extend(signals, NEIGHBOURS, nearby.measure((yield Embed(text=run.request.question))))
-    if draft.measured is None:
+    if draft.measured is not None and policy.signals.cost:
+        charge(run, tier.name, draft)
+    if policy.paid:
         signals = yield from paid(run, tier.name, draft, signals)
-    for name in run.rules.policy.signals.user:
+    for name in policy.signals.user:
         values: dict[str, float] | None = yield Measure(name=name, request=run.request, draft=draft)
         signals = extend(signals, name, values)
     return signals

@@ -148,6 +148,14 @@ def extend(signals: Signals, family: str, values: Mapping[str, float] | None) ->
     return Signals(values=signals.values | named, families=tuple(sorted({*signals.families, family})))
 
 
+def without(signals: Signals, families: Collection[str]) -> Signals:
+    """``signals`` less these families; the same object where none of them is there."""
+    if not any(family in families for family in signals.families):
+        return signals
+    kept = {name: value for name, value in signals.values.items() if name.partition(".")[0] not in families}
+    return Signals(values=kept, families=tuple(family for family in signals.families if family not in families))
+
+
 def matched(signals: Signals) -> Signals:
     """The signals of a stored answer that cost nothing and hang on no lock: a pairing's word is that of its time."""
     families = tuple(name for name in signals.families if name not in (PAIR, SAME))
@@ -160,8 +168,11 @@ def narrowed(signals: Signals, declared: Iterable[Collection[str]]) -> Signals:
     A draft may bring more families than any scorer was fitted to; which set then speaks is the
     policy's order, never a matter of what a provider happened to send.
     """
-    present = set(signals.families)
+    present: set[str] = set()
     for families in declared:
+        if signals.families == tuple(families):  # as most drafts are
+            return signals
+        present = present or set(signals.families)
         if present.issuperset(families):
             read = set(families)
             return signals if read == present else Signals(values=signals.values, families=tuple(sorted(read)))

@@ -14,7 +14,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-TierName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
+TIER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$"
+TierName = Annotated[str, Field(pattern=TIER_NAME)]
 """Recorded data sets name their tiers as hubs name models, with an owner and a slash."""
 
 AUDIT_FLOOR = 0.01

@@ -48,7 +48,10 @@ class Request(Record, frozen=True, kw_only=True):
     @property
     def question(self) -> str:
         """Text of the last user turn, or an empty string."""
-        return next((text_of(m) for m in reversed(self.messages) if m.get("role") == "user"), "")
+        for message in reversed(self.messages):
+            if message.get("role") == "user":
+                return text_of(message)
+        return ""
 
 
 def text_of(message: Message) -> str:

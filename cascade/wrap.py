@@ -15,12 +15,12 @@ from typing import Any, Generic, NamedTuple, NoReturn, Self, TypeVar
 
 from msgspec.structs import replace
 
-from cascade.asks import Call
+from cascade.asks import Answers, Call
 from cascade.callers import CallersCode, Engine, Home, Latest
 from cascade.drivers import drive, drive_sync
 from cascade.errors import ConfigError, UpstreamError
 from cascade.flow import answer
-from cascade.parts import Answers, Parts
+from cascade.parts import Parts
 from cascade.policy import Policy
 from cascade.prices import cost
 from cascade.run import Rules, Run

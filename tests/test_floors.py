@@ -16,8 +16,8 @@ FLOORS = """
     tables labels
     policy policyfile asks signals neighbours confidence lock promise history difference gates checks prices intents
     fresh exact paired betting economics intervals metrics variance evidence simulate
-    decide ladder run paid sameness sensing flow replay columns compare ledger intake cache transports judging urgency
-    learning watch recheck promotion heeding
+    decide ladder run paid sameness sensing flow recorded traffic tape replay columns compare ledger cache transports
+    intake judging urgency learning watch recheck promotion hindsight heeding
     embedders
     shadows parts drivers replies streams callers client wrap plan following report bench engine
     batch trial selftest testing demo

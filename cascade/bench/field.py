@@ -124,8 +124,11 @@ class Field(Record, frozen=True, kw_only=True):
         return np.where(cheap, audit.accepted * (frontier.cost + judge), audit.escalated * judge)
 
     def _rival(self, rival: Rival, accepts: Any, cheap: Column, frontier: Column) -> Column:
-        made = gated if rival.kind == "gate" else routed
-        return made(rival.name, accepts, cheap, frontier)
+        if rival.kind == "router":
+            return routed(rival.name, accepts, cheap, frontier)
+        # A signal that costs is paid for every draft, by whoever reads it.
+        rate = self.policy.signals.cost.get(rival.reads.partition(".")[0], 0.0)
+        return gated(rival.name, accepts, replace(cheap, cost=cheap.cost * (1.0 + rate)), frontier)
 
 
 def field_of(learned: Learned, bare: Field) -> Field:

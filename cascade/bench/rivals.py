@@ -36,13 +36,14 @@ class Rival(Record, frozen=True, kw_only=True):
     """One way of deciding, fitted. ``accepts`` maps rows to bool (n,): is the cheap answer served?
 
     A ``gate`` asks the cheap model first and looks at its draft; a ``router`` makes one call, chosen
-    from the question alone. ``how`` says in words what was fitted.
+    from the question alone. ``how`` says in words what was fitted, ``reads`` is the signal that a gate looks at.
     """
 
     name: str
     kind: Literal["gate", "router"]
     how: str
     accepts: Callable[[Rows], Any]
+    reads: str = ""
 
 
 def rivals(seen: Rows, policy: Policy, embedder: Embedder | None, frontier_share: float) -> list[Rival]:
@@ -78,7 +79,9 @@ def best_raw(seen: Rows, tier: int, target: Target) -> Rival | None:
         return _nothing("best raw threshold", why, seen, tier)
     _, signal, threshold = best
     how = f"{signal.name} alone, the loosest threshold at which the rows seen keep the target"
-    return Rival(name="best raw threshold", kind="gate", how=how, accepts=_over(tier, signal, threshold))
+    return Rival(
+        name="best raw threshold", kind="gate", how=how, accepts=_over(tier, signal, threshold), reads=signal.name
+    )
 
 
 def hoeffding(seen: Rows, tier: int, target: Target) -> Rival | None:
@@ -100,7 +103,13 @@ def hoeffding(seen: Rows, tier: int, target: Target) -> Rival | None:
         why = f"{signal.name} alone: Hoeffding's bound keeps the target at no threshold"
         return _nothing("Hoeffding sweep, uncorrected", why, seen, tier)
     how = f"{signal.name} alone, the loosest of many thresholds whose Hoeffding bound keeps the target"
-    return Rival(name="Hoeffding sweep, uncorrected", kind="gate", how=how, accepts=_over(tier, signal, threshold))
+    return Rival(
+        name="Hoeffding sweep, uncorrected",
+        kind="gate",
+        how=how,
+        accepts=_over(tier, signal, threshold),
+        reads=signal.name,
+    )
 
 
 def margin(seen: Rows, tier: int, target: Target) -> Rival | None:
@@ -131,7 +140,9 @@ def margin(seen: Rows, tier: int, target: Target) -> Rival | None:
         return _nothing("margin + isotonic", f"{read}: no predicted risk keeps the target", seen, tier)
     how = f"{read} through isotonic regression, served while the predicted risk keeps the target"
     threshold = float(order[kept[-1]])
-    return Rival(name="margin + isotonic", kind="gate", how=how, accepts=_over(tier, signal, threshold))
+    return Rival(
+        name="margin + isotonic", kind="gate", how=how, accepts=_over(tier, signal, threshold), reads=signal.name
+    )
 
 
 def query_quantile(seen: Rows, tier: int, embedder: Embedder | None, frontier_share: float) -> Rival | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +24,13 @@ def cache_of(
     *,
     embedder: Embedder | None = None,
     personal: Personal | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Cache | None:
     """The policy's cache in ``folder`` (None: in memory); None where the policy wants none.
 
     ``embedder`` is used where the policy's cache is semantic. Requests that ``personal`` says yes to
-    hold personal data, and are neither stored nor answered; so are time-sensitive ones.
+    hold personal data, and are neither stored nor answered; so are time-sensitive ones. ``clock`` gives
+    seconds since 1970, by which entries age.
     """
     wanted = policy.cache
     if not wanted.enabled:
@@ -49,4 +53,5 @@ def cache_of(
         embedder=embedder if wanted.semantic else None,
         tags=wanted.tags,
         withheld=withheld,
+        clock=clock,
     )

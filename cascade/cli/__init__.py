@@ -33,6 +33,7 @@ from cascade.cli.judge import judge
 from cascade.cli.plan import plan
 from cascade.cli.printing import failed
 from cascade.cli.promote import promote, rollback
+from cascade.cli.replay import replay
 from cascade.cli.run import run
 from cascade.cli.schema import schema
 from cascade.cli.selftest import selftest
@@ -70,7 +71,7 @@ app = typer.Typer(
 
 PANELS: dict[str, list[Callable[..., None]]] = {
     "Commands": [demo, trial, plan, init, ask, run, judge, calibrate, bench, check, promote, rollback],
-    "Looking closer": [explain, diff, export, doctor, selftest, schema],
+    "Looking closer": [replay, explain, diff, export, doctor, selftest, schema],
 }
 for _panel, _commands in PANELS.items():
     for _command in _commands:

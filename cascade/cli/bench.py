@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from cascade.cli import recorded
-from cascade.cli.intake import Columns, OnlySignals, OnlyTiers, SliceBy, taken
+from cascade.cli.intake import Columns, Layout, LayoutName, OnlySignals, OnlyTiers, SliceBy, taken
 from cascade.cli.places import AsJson, PolicyFile
 from cascade.cli.printing import emit, note, show, status
 from cascade.cli.targets import (
@@ -76,6 +76,7 @@ def bench(  # noqa: PLR0913, PLR0917  every parameter is an option of the comman
     signal_cost: SignalCost = None,
     slice_by: SliceBy = None,
     column: Columns = None,
+    layout: LayoutName = Layout.auto,
     judge: JudgeName = "",
     judge_cost: JudgeCost = None,
     requests: Requests = None,
@@ -116,7 +117,8 @@ def bench(  # noqa: PLR0913, PLR0917  every parameter is an option of the comman
         rows, judge = recorded.record(outcomes, loaded, wanted), ""
     else:
         wanted.refuse()
-        rows = taken(outcomes, tiers=tiers, slice_by=slice_by, signals=signals, column=column).outcomes
+        found = taken(outcomes, tiers=tiers, slice_by=slice_by, signals=signals, column=column, layout=layout)
+        rows = found.outcomes
         named = policy is not None or not tiers
         loaded = policy_under(policy, asked, rates)[1] if named else minimal(tiers or "", asked, rates, rows, "bench")
     told = Told(judge, judge_cost, requests, allow_conflict, not quick, not quick)

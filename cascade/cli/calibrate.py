@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cascade.cli.intake import Columns, OnlySignals, OnlyTiers, SliceBy, taken
+from cascade.cli.intake import Columns, Layout, LayoutName, OnlySignals, OnlyTiers, SliceBy, taken
 from cascade.cli.places import AsJson, PolicyFile
 from cascade.cli.printing import emit, note, show, status
 from cascade.cli.targets import (
@@ -59,6 +59,7 @@ def calibrate(  # noqa: PLR0913, PLR0917  every parameter is an option of the co
     signal_cost: SignalCost = None,
     slice_by: SliceBy = None,
     column: Columns = None,
+    layout: LayoutName = Layout.auto,
     judge: JudgeName = "",
     allow_conflict: AllowConflict = False,
     report: Page = None,
@@ -80,7 +81,7 @@ def calibrate(  # noqa: PLR0913, PLR0917  every parameter is an option of the co
     """
     rates = rates_of(signal_cost or [])
     asked = target_of(max_error, max_regret, confidence)
-    found = taken(outcomes, tiers=tiers, slice_by=slice_by, signals=signals, column=column)
+    found = taken(outcomes, tiers=tiers, slice_by=slice_by, signals=signals, column=column, layout=layout)
     if policy is None and tiers is not None:
         file, loaded = _written(outcomes, tiers, asked, rates, found, output)
         target = file.with_suffix(".lock.json")

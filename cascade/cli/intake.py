@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +50,26 @@ Columns = Annotated[
 ]
 
 
+class Layout(StrEnum):
+    """What the columns of a table mean."""
+
+    auto = "auto"
+    cascade = "cascade"
+    routerbench = "routerbench"
+    litellm = "litellm"
+
+
+LayoutName = Annotated[
+    Layout,
+    typer.Option(
+        "--layout",
+        help="What the columns mean: the record's own paths, RouterBench's wide table, or LiteLLM's spend log,"
+        " where calls with the same messages are one row. Default: as their names tell.",
+        show_default=False,
+    ),
+]
+
+
 def taken(
     source: Path | str,
     *,
@@ -56,6 +77,8 @@ def taken(
     slice_by: str | None = None,
     signals: str | None = None,
     column: list[str] | None = None,
+    layout: Layout = Layout.auto,
+    unlabelled: bool = False,
 ) -> Intake:
     """Outcomes of a source, read as the options say; what was found is told on stderr.
 
@@ -66,10 +89,12 @@ def taken(
     with status(f"reading {source}") as shown:
         intake = read(
             source,
-            columns=_columns(column or []),
+            columns=named_columns(column or []),
             tiers=_names("--tiers", tiers),
             slice_by=slice_by,
             signals=_names("--signals", signals),
+            layout=layout.value,
+            unlabelled=unlabelled,
             on_row=lambda count: shown(f"reading {source}: {count:,} rows") if count % EVERY == 0 else None,
         )
     for line in report(intake):
@@ -94,8 +119,11 @@ def _line(group: Group) -> str:
 def _chiefly(problems: list[Group]) -> str:
     if not problems:
         return ""
+    from cascade.intake.proof import NO_LABEL
+
     worst = max(problems, key=lambda group: group.count)
-    return f": {worst.reason} ({worst.count:,})"
+    hint = "; cascade judge labels outcomes, and cascade export FILE -o o.jsonl makes them of a table"
+    return f": {worst.reason} ({worst.count:,}){hint if worst.reason == NO_LABEL else ''}"
 
 
 def _names(option: str, text: str | None) -> tuple[str, ...] | None:
@@ -107,7 +135,7 @@ def _names(option: str, text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def _columns(given: list[str]) -> dict[str, str]:
+def named_columns(given: list[str]) -> dict[str, str]:
     """Paths to the table's own names; a path holds no ``=``, their name may."""
     columns: dict[str, str] = {}
     for text in given:

@@ -183,9 +183,9 @@ def _value(path: str, place: Place, cell: Any) -> Any:
     if place.field == "correct":
         return _correct(path, cell)
     if place.field in _TIER_COUNTS:
-        return _count(path, cell)
+        return count_in(path, cell)
     if place.field in (*_TIER_NUMBERS, "signals", "propensity"):
-        return _number(path, cell)
+        return number_in(path, cell)
     if place.field == "reference":
         return _without_nulls(cell)
     if isinstance(cell, bytes | list | dict):
@@ -193,7 +193,8 @@ def _value(path: str, place: Place, cell: Any) -> Any:
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
-def _number(path: str, cell: Any) -> float:
+def number_in(path: str, cell: Any) -> float:
+    """The number in a cell, which a text may hold; ``Fault`` for what is none."""
     text = cell.strip() if isinstance(cell, str) else cell
     try:
         if isinstance(text, str) and "_" in text:
@@ -203,14 +204,15 @@ def _number(path: str, cell: Any) -> float:
         raise Fault(WRONG_TYPE, f"{path}: {shown(cell)} is no number") from None
 
 
-def _count(path: str, cell: Any) -> float:
-    value = _number(path, cell)
+def count_in(path: str, cell: Any) -> float:
+    """The same, an integer where it is one."""
+    value = number_in(path, cell)
     return int(value) if value.is_integer() else value
 
 
 def _correct(path: str, cell: Any) -> float:
     word = cell.strip().lower() if isinstance(cell, str) else ""
-    value = _WORDS[word] if word in _WORDS else _count(path, cell)
+    value = _WORDS[word] if word in _WORDS else count_in(path, cell)
     if 0 < value < 1:
         raise Fault(WRONG_TYPE, f"{path} is 0 or 1, and here {shown(cell)}: a graded quality belongs into score")
     return value

@@ -70,12 +70,14 @@ class Fault(Exception):
 class Row(NamedTuple):
     """What a source hands on: a line of JSON, a record as plain data, an outcome, or what is in its place.
 
-    ``beside`` is what stands in the row and is no part of the record.
+    ``beside`` is what stands in the row and is no part of the record; ``rows`` is for how many rows
+    of the source it stands.
     """
 
     number: int
     body: bytes | dict[str, Any] | Outcome | Fault
     beside: Mapping[str, Any] = {}
+    rows: int = 1
 
 
 class Found:

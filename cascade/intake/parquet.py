@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cascade.errors import ConfigError
-from cascade.intake.columns import laid_out, row_of
-from cascade.intake.findings import Fault, Found, Row
+from cascade.intake.findings import Fault, Row
+from cascade.intake.layouts import Layouts
 from cascade.intake.streams import DAMAGED
 
 BATCH = 4096
@@ -27,21 +27,20 @@ def opened(path: Path) -> Any:
         raise ConfigError(f"{path}: cut short, or no Parquet file: {error}") from error
 
 
-def parquet_rows(
-    path: Path, columns: Mapping[str, str], slice_by: str | None, found: Found, *, named: bool = True
-) -> Iterator[Row]:
-    """Rows from 1; a null is a value that the row does not have. ``named`` is that of ``laid_out``."""
+def parquet_rows(path: Path, layouts: Layouts) -> Iterator[Row]:
+    """Rows from 1; a null is a value that the row does not have."""
     with opened(path) as file:
         from pyarrow import ArrowException
 
         header = list(file.schema_arrow.names)
-        layout = laid_out(header, columns, slice_by, found, name=str(path), nested=True, named=named)
-        read = [header[at] for at in layout.positions]
+        table = layouts.table(header, nested=True)
+        read = [header[at] for at in table.positions]
         number = 0
         try:
             for batch in file.iter_batches(batch_size=BATCH, columns=read):
                 for cells in batch.to_pylist(maps_as_pydicts="strict"):
                     number += 1
-                    yield row_of(layout, [cells.get(own) for own in header], found, number)
+                    if (row := table.row(number, [cells.get(own) for own in header])) is not None:
+                        yield row
         except (ArrowException, OSError) as error:
             yield Row(number + 1, Fault(DAMAGED, f"{error}; nothing after it is read"))

@@ -14,15 +14,15 @@ NO_LABEL = "no label on any tier"
 _AMOUNTS = ("cost", "latency_ms", "cpu_ms", "prompt_tokens", "completion_tokens", "cached_prompt_tokens")
 
 
-def proven(outcome: Outcome) -> Outcome:
-    """The outcome as it is if every figure is possible and a tier is labelled, else ``Fault``."""
+def proven(outcome: Outcome, *, unlabelled: bool = False) -> Outcome:
+    """The outcome as it is if every figure is possible and a tier is labelled, or need not be; else ``Fault``."""
     try:
         if not outcome.id:
             raise Fault(NO_ID)
         _chance("propensity", outcome.propensity)
         for tier, model in outcome.models.items():
             _possible(tier, model)
-        if all(model.quality is None for model in outcome.models.values()):
+        if not unlabelled and all(model.quality is None for model in outcome.models.values()):
             raise Fault(NO_LABEL, f"tiers: {', '.join(outcome.models) or 'none'}")
     except Fault as fault:
         fault.id = outcome.id

@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cascade.errors import ConfigError
 from cascade.intake.findings import Fault, Found, Row
+from cascade.intake.layouts import LayoutName, Layouts
+from cascade.intake.lines import line_rows
 from cascade.intake.parquet import parquet_rows
-from cascade.intake.streams import DAMAGED, opened, unmarked, whole
+from cascade.intake.streams import DAMAGED, opened, whole
 from cascade.intake.tables import csv_rows
 from cascade.ledger.records import STDIO
 
 _LINES, _TABLES, _PARQUET, _LEDGER = (".jsonl", ".ndjson"), (".csv", ".tsv"), (".parquet",), (".sqlite",)
+_PICKLES = (".pkl", ".pickle")
 
 
 def rows_of(
-    source: Path | str, columns: Mapping[str, str] | None, slice_by: str | None, found: Found, *, named: bool = True
+    source: Path | str,
+    columns: Mapping[str, str] | None,
+    slice_by: str | None,
+    found: Found,
+    layout: LayoutName = "cascade",
+    *,
+    named: bool = True,
 ) -> Iterator[Row]:
     """Rows of a source; a ``Fault`` stands where one could not be read.
 
     ``named`` says that a table must have a column of ids.
-    ``ConfigError`` when there is no such source, when its kind is unknown, or for a column map that
-    does not fit.
+    ``ConfigError`` when there is no such source, when its kind is unknown, or for a column map or a
+    layout that does not fit.
     """
     kind = _kind(source)
     if columns and kind not in (_TABLES, _PARQUET):
         raise ConfigError(f"{source}: only the columns of a table can be renamed, and this is none")
+    layouts = Layouts(layout, columns, slice_by, found, name=str(source), named=named)
     try:
         if kind is _LEDGER:
+            if layout not in ("auto", "cascade"):
+                raise ConfigError(f"{source}: a ledger has its own layout: leave out --layout {layout}")
             yield from _ledger(Path(source))
         elif kind is _LINES:
             with opened(source) as stream:
-                yield from whole(_lines(stream, str(source), found))
+                yield from whole(line_rows(stream, str(source), layouts, found))
         elif kind is _TABLES:
             with opened(source) as stream:
-                yield from whole(csv_rows(stream, str(source), columns or {}, slice_by, found, named=named))
+                yield from whole(csv_rows(stream, str(source), layouts, found))
         else:
-            yield from parquet_rows(Path(source), columns or {}, slice_by, found, named=named)
+            yield from parquet_rows(Path(source), layouts)
+        yield from layouts.rest()
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from error
 
@@ -54,17 +66,15 @@ def _kind(source: Path | str) -> tuple[str, ...]:
     for kind in (_LINES, _TABLES, _PARQUET, _LEDGER):
         if last and last[0] in kind:
             return kind
+    if last and last[0] in _PICKLES:
+        raise ConfigError(
+            f"{source}: a pickle can run any program when it is read, so none is: load it where you trust it, and"
+            " save it as Parquet or CSV (pandas: frame.to_parquet(...), frame.to_csv(..., index=False))"
+        )
     raise ConfigError(
         f"{source}: what kind of file is it? Read are .jsonl, .csv and .tsv (each also .gz), .parquet,"
         " and a ledger's folder or its ledger.sqlite"
     )
-
-
-def _lines(stream: io.BufferedReader, name: str, found: Found) -> Iterator[Row]:
-    for number, line in enumerate(stream, 1):
-        record = (unmarked(line, name, found) if number == 1 else line).strip()
-        if record:
-            yield Row(number, record)
 
 
 def _ledger(path: Path) -> Iterator[Row]:

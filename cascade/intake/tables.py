@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain, count
 
 from cascade.errors import ConfigError
-from cascade.intake.columns import laid_out, row_of
 from cascade.intake.findings import Fault, Found, Row
+from cascade.intake.layouts import Layouts
 from cascade.intake.rows import NOT_UTF8
 from cascade.intake.streams import start_of
 
@@ -23,18 +23,10 @@ _LONGEST = 1 << 28
 _NOT_TEXT = re.compile("[\udc80-\udcff]")
 
 
-def csv_rows(
-    stream: io.BufferedReader,
-    name: str,
-    columns: Mapping[str, str],
-    slice_by: str | None,
-    found: Found,
-    *,
-    named: bool = True,
-) -> Iterator[Row]:
+def csv_rows(stream: io.BufferedReader, name: str, layouts: Layouts, found: Found) -> Iterator[Row]:
     """Rows of a table whose first row names its columns; row 1 is the header.
 
-    The separator is what the header has: a tab, else a comma, else a semicolon. ``named`` is that of ``laid_out``.
+    The separator is what the header has: a tab, else a comma, else a semicolon.
     """
     start_of(stream, name, found)
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
@@ -47,14 +39,14 @@ def csv_rows(
             return
         rows = csv.reader(chain([first], text), delimiter=_separator(first), strict=True)
         header = _header(rows, name)
-        layout = laid_out(header, columns, slice_by, found, name=name, named=named)
+        table = layouts.table(header)
         for number in count(blank + 2):
             try:
                 cells = next(rows, None)
                 if cells is None:
                     return
-                if cells:
-                    yield row_of(layout, _sound(cells, len(header)), found, number)
+                if cells and (row := table.row(number, _sound(cells, len(header)))) is not None:
+                    yield row
             except csv.Error as error:
                 yield Row(number, Fault(NOT_CSV, f"{error}, line {rows.line_num} of the file"))
             except Fault as fault:

@@ -53,10 +53,13 @@ def propensity(outcome: Outcome, tiers: Iterable[str], salt: str = "") -> float:
     if outcome.propensity is not None:
         return outcome.propensity
     models = [outcome.models[tier] for tier in tiers if tier in outcome.models]
-    return _answered(outcome, tiers) * min((_labelled(outcome, model, salt) for model in models), default=0.0)
+    return answered(outcome, tiers) * min((_labelled(outcome, model, salt) for model in models), default=0.0)
 
 
-def _answered(outcome: Outcome, tiers: Iterable[str]) -> float:
+def answered(outcome: Outcome, tiers: Iterable[str]) -> float:
+    """Probability, fixed beforehand, that this row has the answers of these tiers, judged or not."""
+    if outcome.propensity is not None:
+        return outcome.propensity
     decision = outcome.decision
     if decision is None:
         return 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from msgspec.structs import replace
@@ -91,9 +91,9 @@ class EveryGate(Gates):
         """Yes."""
         return True
 
-    def hopeless(self, tier: str, slice_name: str, request: Request) -> bool:
-        """No."""
-        return False
+    def hopeless(self, tiers: Collection[str], slice_name: str, request: Request) -> Collection[str]:
+        """None."""
+        return ()
 
     def find(self, tier: str, slice_name: str, signal_set: str) -> OpenGate | None:
         """An open one: a routed slice is asked of its tier."""
@@ -242,10 +242,11 @@ class _Reading:
 
     def row(self, outcome: Outcome, split: str) -> dict[str, Any]:
         """The row's columns, by the names of ``Rows``."""
-        outcome = charged(self._without_foreign(outcome), self._policy)
+        outcome = self._without_foreign(outcome)
+        priced = charged(outcome, self._policy).models  # for the columns alone: a replay charges for itself
         request = request_of(outcome)
         made = plan(request, self._enforced, EVERY_GATE, self._place(request))
-        found = [outcome.models.get(name, NOTHING_STORED if name == CACHE else None) for name in self._owners]
+        found = [priced.get(name, NOTHING_STORED if name == CACHE else None) for name in self._owners]
         columns = {
             "quality": [None if model is None else label_of(model) for model in found],
             "people": [None if model is None else _word_of_people(model) for model in found],

@@ -90,7 +90,8 @@ def skipped(rows: Rows, scouts: Sequence[Scout], policy: Policy) -> Any:
             found[index] = [not _promising(scout, *of) for of in zip(rows.signals, rows.slices, strict=True)]
         elif source.name != CACHE and scout is not None:
             found[index] = [
-                scout.hopeless(request, name) for request, name in zip(rows.requests, rows.slices, strict=True)
+                scout.hopeless(question_signals(request), name)
+                for request, name in zip(rows.requests, rows.slices, strict=True)
             ]
     return found
 
