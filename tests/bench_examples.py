@@ -30,6 +30,7 @@ from cascade.evidence import LeftOut
 from cascade.intervals import Figure, proportion
 from cascade.metrics import Discrimination, Escalations, escalations
 from cascade.types import Outcome
+from cascade.urgency import Hidden, LabelComparison, Missed, MissesCompared, Symmetry
 from tests.evidence_examples import Rows, reliability
 
 CHEAP, FRONTIER, AUDIT = 0.000064, 0.000579, 0.00003
@@ -155,6 +156,7 @@ def pays(n: int = 600, slices: int = len(SLICES)) -> Bench:
         ),
         tails=Tails(
             searched=41,
+            served=151,
             misses=14,
             found=[
                 Concentration(
@@ -170,6 +172,28 @@ def pays(n: int = 600, slices: int = len(SLICES)) -> Bench:
                 honest_saving=cascade.saving.estimate, honest_quality_delta=cascade.quality_delta.estimate,
             )
         ],
+        labels=[
+            LabelComparison(
+                field="opinion", rows=n, values=["Qualified", "Adverse", "ambiguous"],
+                matrix=[[n - 12, 1, 0], [7, 2, 0], [1, 1, 0]], differs=proportion(10, n),
+                uninformative=False,
+                symmetry=Symmetry(test="McNemar", said="Served answers lean towards Adverse"),
+                ambiguous_served=2, ambiguous_frontier=0,
+            )
+        ],
+        misses=MissesCompared(
+            rows=n, judged=40, missed_by_frontier=[],
+            missed_by_served=[
+                Missed(row="row-0003", what="needs an exclusive lock", critical=True, judge="llm:one", compared=True),
+                Missed(row="row-0004", what="no date is named", critical=False, judge="llm:one", compared=False),
+            ],
+            hidden=[
+                Hidden(
+                    row="row-0003", judge="llm:one", served=0.8, frontier=0.9, missed_by="served",
+                    what=["needs an exclusive lock"],
+                )
+            ],
+        ),
         scenarios=scenarios(strategies, n),
         notes=["The judge panel-v2 was not audited by a person."],
     )  # fmt: skip
@@ -229,6 +253,7 @@ def scenarios(strategies: list[Strategy], rows: int) -> list[Scenario]:
             what=f"{name}, and nothing is fitted again",
             rows=rows,
             lost=[lost(one, i, j) for j, one in enumerate(strategies)],
+            check="broken" if i == 2 else None,
             sentence=f"In this scenario the cascade loses {i * 0.4:.1f} points.",
         )
         for i, name in enumerate(names)
@@ -239,6 +264,7 @@ def lost(one: Strategy, i: int, j: int) -> Lost:
     less = 0.004 * i * (1 + j % 4)
     return Lost(
         name=one.name, quality=one.quality.estimate - less, quality_lost=less,
+        cost=one.cost.estimate, reported_delta=0.01 if i == 3 else None,
         quality_delta=one.quality_delta.estimate - less, saving=one.saving.estimate - 0.02 * i, saving_lost=0.02 * i,
         accept_rate=one.accept_rate.estimate, accepted_error=None, latency_p95=one.latency_p95.estimate,
         failed=0.01 * (i == 0), kept=None if one.name != "cascade" else i != 2,
@@ -278,5 +304,16 @@ def bare() -> Bench:
         judges={}, left_out=[], entrants=[], slices=[], ablation=[], waterfall=waterfall(columns[3], world),
         escalations=Escalations(rows=40, escalated=0, useful=nothing, wasted=nothing, harmful=nothing, counts={}),
         confidence=[], reliability=[], curve=None, scenarios=[], flattered=[], notes=[],
-        noise=None, tails=None, claims=[],
+        noise=None, tails=None, claims=[], labels=[], misses=None,
     )  # fmt: skip
+
+
+EXAMPLES = {"pays": pays(), "does not pay": does_not_pay(), "bare": bare()}
+KEPT = frozenset({"cascade", "always-frontier", "oracle", "error", "regret", "broken"})
+"""Texts that are no data: names that a report looks for, and words out of a few."""
+
+
+def with_names(bench: Bench, name: str) -> Bench:
+    """Names as long or as strange as one likes, told apart by a number."""
+    named = [one if one.name in KEPT else replace(one, name=f"{i} {name}") for i, one in enumerate(bench.strategies)]
+    return replace(bench, strategies=named)

@@ -49,13 +49,13 @@ class Page(HTMLParser):
         self._into = into
 
 
-def everywhere(value: Any, said: str) -> Any:
-    """The same value with ``said`` in the place of every text that could be anything."""
+def everywhere(value: Any, said: str, kept: frozenset[str] = frozenset()) -> Any:
+    """The same value with ``said`` in the place of every text that could be anything, but for those ``kept``."""
     if isinstance(value, msgspec.Struct):
         fields = {name: getattr(value, name) for name in value.__struct_fields__}
-        return type(value)(**{n: v if n in FIXED else everywhere(v, said) for n, v in fields.items()})
+        return type(value)(**{n: v if n in FIXED else everywhere(v, said, kept) for n, v in fields.items()})
     if isinstance(value, list):
-        return [everywhere(one, said) for one in value]
+        return [everywhere(one, said, kept) for one in value]
     if isinstance(value, dict):
-        return {everywhere(key, said): everywhere(one, said) for key, one in value.items()}
-    return said if isinstance(value, str) else value
+        return {everywhere(key, said, kept): everywhere(one, said, kept) for key, one in value.items()}
+    return said if isinstance(value, str) and value not in kept else value

@@ -54,7 +54,7 @@ def _sections(bench: Bench) -> list[tuple[str, str]]:
         ("secondary", "Secondary figures", True),
         ("noise", "Noise", bench.noise),
         ("flattered", "Flattered", bench.flattered),
-        ("labels", "Labels", bench.labels),
+        ("labels", "Labels", bench.labels or bench.misses),
         ("left-out", "Left out", bench.left_out),
         ("limits", "Limits", True),
         ("made", "Origin", True),

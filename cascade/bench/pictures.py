@@ -13,6 +13,7 @@ from cascade.bench.document import Ablated, Bench, Curve, Scenario, SliceTable, 
 from cascade.bench.field import CASCADE, FRONTIER
 from cascade.bench.scatter import cost_quality
 from cascade.compare import Strategy
+from cascade.errors import ConfigError
 from cascade.evidence import Choice
 from cascade.report import pictures as calibration
 from cascade.report.drawing import BOUND, CHOSEN, CURVE, GRID, INK, KINDS, QUIET, TARGET, Mark, Picture, plain, wrapped
@@ -48,9 +49,12 @@ def pictures(bench: Bench) -> dict[str, Picture]:
 def pictures_png(bench: Bench, folder: Path) -> list[Path]:
     """The same pictures as PNG files in a folder, which is made; the same benchmark gives the same bytes.
 
-    Raises ``ConfigError`` when a file cannot be written.
+    Raises ``ConfigError`` when they cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror or error}; name another folder") from error
     written = []
     for name, picture in pictures(bench).items():
         put_bytes(file := folder / f"{name}.png", picture.png())
@@ -185,27 +189,30 @@ def ablation(found: list[Ablated]) -> Picture:
     return Picture(title="Parts taken out", says=f"{said}.", draw=draw, size=(WIDTH, height(len(names), 0.46)))
 
 
+LOST = (("quality_lost", "quality lost, points"), ("saving_lost", "saving lost, points"))
+"""A field of ``Lost`` and the title of its panel."""
+
+
 def scenarios(found: list[Scenario]) -> Picture:
-    """Quality that each strategy loses by what changed in the world."""
+    """Quality and saving that each strategy loses by what changed in the world; left of the line they gain."""
     told = words.telling(found)
     looks = [
         (CASCADE, CHOSEN, "ring"),
         (FRONTIER, TARGET, "square"),
         *zip(told, (CURVE, BOUND), ("triangle", "diamond"), strict=False),
     ]
-    drawn = [wrapped(one.name, NAME) for one in found]
+    known = {name: (colour, kind) for name, colour, kind in looks}
 
     def draw(figure: Drawing) -> None:
-        axes = figure.subplots()
-        axes.axvline(0.0, color=QUIET, linewidth=1.0)
-        known = {name: (colour, kind) for name, colour, kind in looks}
-        for i, scenario in enumerate(found):
-            for one in sorted(scenario.lost, key=lambda lost: lost.name in known):
-                colour, kind = known.get(one.name, (QUIET, "hollow"))
-                axes.plot([one.quality_lost * 100], [i], color=colour, **KINDS[kind])
-        label(axes, drawn)
-        axes.grid(axis="y", visible=True)
-        axes.set_xlabel("quality lost, points (left of the line: gained)")
+        panels = figure.subplots(1, len(LOST), sharey=True)
+        for axes, (field, title) in zip(panels, LOST, strict=True):
+            axes.axvline(0.0, color=QUIET, linewidth=1.0)
+            for i, scenario in enumerate(found):
+                for one in sorted(scenario.lost, key=lambda lost: lost.name in known):
+                    colour, kind = known.get(one.name, (QUIET, "hollow"))
+                    axes.plot([getattr(one, field) * 100], [i], color=colour, **KINDS[kind])
+            axes.set_xlabel(title)
+        label(panels[0], [wrapped(one.name, NAME) for one in found])
 
     key = [
         Mark(colour, kind, plain(name, NAME))
@@ -215,11 +222,14 @@ def scenarios(found: list[Scenario]) -> Picture:
     if any(one.name not in {CASCADE, FRONTIER, *told} for scenario in found for one in scenario.lost):
         key.append(Mark(QUIET, "hollow", "other strategies"))
     said = "; ".join(
-        f"{scenario.name}: " + ", ".join(f"{one.name} {one.quality_lost * 100:+.1f}" for one in scenario.lost)
+        f"{scenario.name}: "
+        + ", ".join(
+            f"{one.name} {one.quality_lost * 100:+.1f} and {one.saving_lost * 100:+.1f}" for one in scenario.lost
+        )
         for scenario in found
     )
     return Picture(
-        title="Quality lost when the world changes", says=f"Points of quality lost. {said}.", draw=draw,
+        title="What is lost when the world changes", says=f"Points of quality and of saving lost. {said}.", draw=draw,
         size=(WIDTH, height(len(found))), key=tuple(key),
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ NAME = 30
 """Characters of a name."""
 
 KEY = {
-    "cascade": Mark(CHOSEN, "ring", "the certified cascade"),
+    "cascade": Mark(CHOSEN, "ring", "the cascade"),
     "frontier": Mark(TARGET, "square", FRONTIER),
     "other": Mark(CURVE, "point", "promises nothing"),
     "breaks": Mark(TARGET, "cross", words.BREAKS),

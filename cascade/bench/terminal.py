@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 COLOURS: dict[Pays, str] = {"pays": "green", "does not pay": "red", "cannot tell yet": "yellow"}
 
+HIDDEN = 3
+"""Critical misses behind equal scores that a terminal names; the page and the JSON have all."""
+
 NAME = 17
 """Widest name of a strategy before it is folded: every row has two lines anyway."""
 
@@ -133,10 +136,12 @@ def _cascade(ours: Strategy) -> tuple[str, ...]:
 def _tails(bench: Bench) -> list[RenderableType]:
     if bench.tails is None:
         return []
-    lines = table("where misses are", "rows", "misses", "here\n%", "elsewhere\n%", "p,\nadjusted", "more than\nchance")
+    lines = table(
+        "where misses are", "served", "misses", "here\n%", "elsewhere\n%", "p,\nadjusted", "more than\nchance"
+    )
     for one in bench.tails.found:
         add(lines, one.rule, f"{one.rows:,}", f"{one.misses:,}", *_concentration(one))
-    return [text(bench.tails.sentence), *below(lines)]
+    return [text(bench.tails.sentence), *below(lines, words.a_miss(bench))]
 
 
 def _concentration(one: Concentration) -> tuple[str, ...]:
@@ -180,7 +185,13 @@ def _points(lost: float) -> str:
 
 def _labels(bench: Bench) -> list[RenderableType]:
     """Same score, other label: what the served answers and the frontier's make their readers do."""
-    return [text(words.label(one)) for one in bench.labels]
+    missed = bench.misses
+    critical = [] if missed is None else missed.hidden[:HIDDEN]
+    return [
+        *(text(words.label(one)) for one in bench.labels),
+        *([] if missed is None else [text(words.missed(missed))]),
+        *(text(f"{one.row}: missed by the {one.missed_by} answer: {'; '.join(one.what)}") for one in critical),
+    ]
 
 
 def _confidence(found: list[Discriminated]) -> list[RenderableType]:

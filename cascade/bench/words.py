@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import floor, isnan, log10
-from typing import Any
 
 from cascade.bench.document import Bench, Curve, Flattered, Pays, Scenario, Verdict, Waterfall
 from cascade.bench.field import CASCADE, FRONTIER, ORACLE
@@ -13,6 +12,7 @@ from cascade.intervals import Figure
 from cascade.metrics import Escalations
 from cascade.report.words import NOTHING, Standing, dollars, percent, points
 from cascade.types import Record
+from cascade.urgency import LabelComparison, Missed, MissesCompared
 
 STANDINGS: dict[Pays, Standing] = {
     "pays": Standing(
@@ -195,8 +195,8 @@ def variance(bench: Bench) -> list[tuple[str, float]]:
     return [(name, share) for name, share in parts if share is not None]
 
 
-def label(one: Any) -> str:
-    """Where the served label is another than the frontier's (``cascade.urgency.LabelComparison``), in words."""
+def label(one: LabelComparison) -> str:
+    """Where the served label is another than the frontier's, in words."""
     if one.uninformative:
         return f"{one.field}: no answer has another label than all the others, so that agreement shows nothing."
     two = one.ambiguous_served, one.ambiguous_frontier
@@ -206,6 +206,26 @@ def label(one: Any) -> str:
         f"{one.field}: on {with_interval(one.differs)} of {one.rows:,} rows the served label is another than the "
         f"frontier's. {one.symmetry.said.rstrip('.')}.{ambiguous}{missing}"
     )
+
+
+def missed(found: MissesCompared) -> str:
+    """What each side missed, counted."""
+    served, frontier = found.missed_by_served, found.missed_by_frontier
+    return (
+        f"On {found.judged:,} of {found.rows:,} rows some judge has judged both sides. Served answers missed "
+        f"{_counted(served)} that the frontier did not, the frontier {_counted(frontier)} that they did not. On "
+        f"{len(found.hidden):,} rows two scores that hardly differ hide a critical miss of one side alone."
+    )
+
+
+def _counted(misses: Sequence[Missed]) -> str:
+    return f"{len(misses):,} things ({sum(one.critical for one in misses):,} critical)"
+
+
+def a_miss(bench: Bench) -> str:
+    """What is searched for where misses concentrate, in a sentence."""
+    unless = "" if bench.kind == "error" else " where that one is right"
+    return f"A miss is a wrong answer served without the last tier{unless}."
 
 
 def telling(scenarios: Sequence[Scenario]) -> list[str]:

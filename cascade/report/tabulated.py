@@ -27,10 +27,10 @@ def table(first: str, *rest: str, name: int = NAME) -> Table:
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    made.add_column(first, max_width=name, overflow="fold")
+    made.add_column(text(first), max_width=name, overflow="fold")
     for title in rest:
         words_only = title in TEXT
-        made.add_column(title, justify="left" if words_only else "right", no_wrap=not words_only, overflow="fold")
+        made.add_column(text(title), justify="left" if words_only else "right", no_wrap=not words_only, overflow="fold")
     return made
 
 
