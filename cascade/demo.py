@@ -239,6 +239,8 @@ class Live(Record, frozen=True, kw_only=True):
             latency=sum(step.latency for step in run.steps),
             cpu=meter.cpu,
             error=fault,
+            steps=run.steps,
+            last=self.rules.policy.last.name,
         )
 
 
