@@ -33,6 +33,7 @@ POLICY = ROOT.parent / "policies" / "demo.toml"
 RESULTS = ROOT / "results"
 README = ROOT.parent / "README.md"
 BEGIN, END = "<!-- savings -->", "<!-- /savings -->"
+PICTURES = ("cost-quality", "waterfall", "ablation")
 COMMAND = "python -m benchmarks savings"
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
@@ -91,6 +92,8 @@ def markdown(found: Bench) -> str:
             f"**{found.verdict.sentence}**",
             "",
             f"{found.statement}",
+            "",
+            *(f"![{name}](savings-{name}.png)" for name in PICTURES),
             "",
             *_strategies(found),
             *_ablation(found),
@@ -293,14 +296,16 @@ def _digits(number: str) -> int:
     return len(number.partition(".")[2])
 
 
-def write(found: Bench) -> list[Path]:
+def write(found: Bench) -> None:
     """The page, the document and the pictures in ``benchmarks/results/``, and the README's table."""
-    from cascade.bench.pictures import pictures_png
+    from cascade.bench.pictures import pictures
 
     (RESULTS / "savings.md").write_text(markdown(found))
     README.write_text(shown(README.read_text(), found))
     (RESULTS / "savings.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    return pictures_png(found, RESULTS / "savings")
+    drawn = pictures(found)
+    for name in PICTURES:
+        (RESULTS / f"savings-{name}.png").write_bytes(drawn[name].png())
 
 
 def declare(commands: Any, say: Callable[[str], None]) -> None:
