@@ -73,7 +73,7 @@ def verdict(measured: Measured, field: Field, labels: float | None) -> Verdict:
     before_labels = falls.frontier - (falls.cascade - falls.labels)
     return Verdict(
         pays=pays(saving, accept.estimate),
-        sentence=_sentence(saving, measured, accept, needed),
+        sentence=_sentence(saving, measured, accept, needed, "audits and labels" if falls.labels else "audits"),
         saving=saving,
         break_even=needed,
         accept_rate=accept,
@@ -117,7 +117,7 @@ def _spend(measured: Measured, field: Field, falls: Waterfall, call: float) -> S
     )
 
 
-def _sentence(saving: Figure, measured: Measured, accept: Figure, needed: float | None) -> str:
+def _sentence(saving: Figure, measured: Measured, accept: Figure, needed: float | None, counted: str) -> str:
     word = pays(saving, accept.estimate)
     least = "no accept rate would pay at these prices" if needed is None else f"it pays from {_percent(needed)} % on"
     served = f"{_percent(accept.estimate)} % are served without the frontier; {least}"
@@ -127,9 +127,9 @@ def _sentence(saving: Figure, measured: Measured, accept: Figure, needed: float 
     delta = measured.table.delta(measured.cascade)
     quality = f"{delta.estimate * 100:+.1f} points of quality ({delta.low * 100:+.1f} to {delta.high * 100:+.1f})"
     if word == "pays":
-        return f"This cascade pays: {between} of the cost is saved, audits included, for {quality}. {served}."
+        return f"This cascade pays: {between} of the cost is saved, {counted} included, for {quality}. {served}."
     if word == "does not pay":
-        return f"This cascade does not pay: {between} of the cost is saved, audits included. {served}."
+        return f"This cascade does not pay: {between} of the cost is saved, {counted} included. {served}."
     return f"Whether this cascade pays cannot be told yet from these rows: {between} is saved. {served}."
 
 
