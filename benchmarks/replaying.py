@@ -41,6 +41,11 @@ CASES = {
     "logprobs": "the same, its signals measured again from recorded text and log-probabilities",
     "demo": "the demo's ladder: two cheap tiers, a semantic cache, gain scorers, everything re-measured",
 }
+BOUND = (
+    "What bounds it is Python itself: a request is some hundred function calls and twenty small records, of which the "
+    "two regressions (is the tier worth asking, is its draft good enough) take the largest part, then the plan, the "
+    "hard checks and the ledger's row that every request leaves behind."
+)
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Outcome).decode
 
 
@@ -192,6 +197,7 @@ def markdown(made: dict[str, Any]) -> str:
             f"| {CASES[name]} | {found['served_cheap']:.0%} | {1e6 / us:,.0f} | {us:.1f} | {floor:.1f} "
             f"| {us / floor:.1f} | {1 / found['both']:,.0f} |"
         )
+    lines += ["", BOUND]
     lines += ["", "Streamed from a compressed file and gathered as `cascade replay` does:", ""]
     lines += ["| requests | a second | peak memory MB |", "|---:|---:|---:|"]
     for one in made["streams"]:

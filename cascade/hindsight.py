@@ -173,8 +173,9 @@ class Gathering:
         self._sides["now"].add(row.cost, row.cost_known, row.latency)
         if was is not None:
             self._sides["then"].add(was.cost, was.cost_known, _seconds(row.outcome) or 0.0)
+        spent = row.spent
         for name in self._spent:
-            self._spent[name] += getattr(row.spent, name)
+            self._spent[name] += getattr(spent, name)
         if was is not None and _then(row.outcome) != now:
             self._change(row, now)
         if not row.error:
@@ -283,8 +284,9 @@ class _Pairs:
         if probability <= 0.0:
             self.left[UNDRAWN] += 1
             return
-        if outcome.decision is not None and gated(outcome, self._cheap):
-            self._complete.setdefault(outcome.decision.served_by, outcome)
+        decision = outcome.decision
+        if decision is not None and decision.served_by not in self._complete and gated(outcome, self._cheap):
+            self._complete[decision.served_by] = outcome
         self._ours.append(ours)
         self._theirs.append(theirs)
         self._weights.append(1.0 / probability)
