@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -288,6 +289,26 @@ def test_reading_ties_repeated_questions_and_leaves_none_out(tmp_path: Path) -> 
     assert [outcome.paraphrase_of for outcome in intake.outcomes] == [None, "a"]
     assert notes(intake) == {"a question that an earlier row asks is tied to it": 1}
     assert not intake.problems
+
+
+def test_a_copied_ledger_is_read_under_any_name_and_another_database_is_left_as_it_is(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "store") as made:
+        made.append(asked("a", "one"))
+        made.label("a", "cheap", Verdict(judge="me", acceptable=False))
+    copy = tmp_path / "ledger.db"
+    copy.write_bytes((tmp_path / "store" / "ledger.sqlite").read_bytes())
+    (outcome,) = read(copy).outcomes
+    assert outcome.models["cheap"].quality == 0.0
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as db:
+        db.execute("CREATE TABLE mine (x)")
+    before = other.read_bytes()
+    with pytest.raises(ConfigError, match="no ledger"):
+        read(other)
+    assert other.read_bytes() == before
+    (tmp_path / "text.db").write_text("not a database")
+    with pytest.raises(ConfigError, match="cannot be read as a ledger"):
+        read(tmp_path / "text.db")
 
 
 @pytest.mark.parametrize("name", ["", "ledger.sqlite"])

@@ -14,7 +14,13 @@ from cascade.intake.streams import DAMAGED, opened, whole
 from cascade.intake.tables import csv_rows
 from cascade.ledger.records import STDIO
 
-_LINES, _TABLES, _PARQUET, _LEDGER = (".jsonl", ".ndjson"), (".csv", ".tsv"), (".parquet",), (".sqlite",)
+LEDGER_FILE = "ledger.sqlite"
+_LINES, _TABLES, _PARQUET, _LEDGER = (
+    (".jsonl", ".ndjson"),
+    (".csv", ".tsv"),
+    (".parquet",),
+    (".sqlite", ".sqlite3", ".db"),
+)
 _PICKLES = (".pkl", ".pickle")
 
 
@@ -81,8 +87,11 @@ def _ledger(path: Path) -> Iterator[Row]:
     """Rows of a ledger, which is never made by reading, nor closed to whoever is writing to it."""
     from cascade.ledger import Ledger
 
+    if path.is_file() and path.name != LEDGER_FILE:
+        yield from _copy(path)
+        return
     folder = path if path.is_dir() else path.parent
-    if not (folder / "ledger.sqlite").is_file() and not (folder / "spool").is_dir():
+    if not (folder / LEDGER_FILE).is_file() and not (folder / "spool").is_dir():
         raise ConfigError(f"{folder} holds no ledger: name the folder that holds ledger.sqlite")
     number = 0
     with Ledger(folder) as ledger:
@@ -95,3 +104,19 @@ def _ledger(path: Path) -> Iterator[Row]:
             if not number:
                 raise
             yield Row(number + 1, Fault(DAMAGED, f"{error}; nothing after it is read"))
+
+
+def _copy(path: Path) -> Iterator[Row]:
+    """Rows of a ledger's file that stands somewhere else, under another name."""
+    import sqlite3
+
+    from cascade.ledger.store import Store
+
+    store = Store(path, copied=True)
+    try:
+        for number, outcome in enumerate(store.outcomes(None, None, None), 1):
+            yield Row(number, outcome)
+    except sqlite3.Error as error:
+        raise ConfigError(f"{path}: cannot be read as a ledger: {error}") from error
+    finally:
+        store.close()

@@ -78,5 +78,20 @@ def connect(path: Path | None) -> sqlite3.Connection:
     return db
 
 
+def reading(path: Path) -> sqlite3.Connection:
+    """A store's file, or a copy of one under any name, to be read and nothing else; its tables are never made.
+
+    Raises ``sqlite3.Error``, or ``ConfigError`` for a file that is no store.
+    """
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        if not _has_tables(db) or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'outcomes'").fetchone():
+            raise ConfigError(f"{path}: a SQLite file, but no ledger")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
 def _has_tables(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is not None

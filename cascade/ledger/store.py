@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from cascade.errors import ConfigError
 from cascade.ledger import spool
-from cascade.ledger.database import connect, transaction
+from cascade.ledger.database import connect, reading, transaction
 from cascade.ledger.records import decode
 from cascade.types import SAME, ModelOutcome, Outcome, Record, Verdict
 
@@ -80,11 +80,13 @@ _verdict = msgspec.json.Decoder(Verdict)
 class Store:
     """One SQLite file, or memory for ``path`` None; opened on first use, safe between threads.
 
-    Methods raise ``sqlite3.Error``, for which ``database.busy`` tells whether trying again helps.
+    A ``copied`` file is only read, and never made. Methods raise ``sqlite3.Error``, for which
+    ``database.busy`` tells whether trying again helps.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, copied: bool = False) -> None:
         self.path = path
+        self._copied = copied
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
@@ -204,7 +206,7 @@ class Store:
     def _locked(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             if self._connection is None:
-                self._connection = connect(self.path)
+                self._connection = reading(self.path) if self._copied and self.path else connect(self.path)
             yield self._connection
 
     @staticmethod
