@@ -102,7 +102,7 @@ class Field(Record, frozen=True, kw_only=True):
         ours = flowed(rows, self.policy, CASCADE, aside=self.audits(rows, frontier))
         cheap = singles[0]
         columns = [frontier, *singles, lots(cheap, frontier, float(ours.spent.mean())), oracle(singles, frontier), ours]
-        columns += [self._rival(one, one.accepts(kept), cheap, frontier) for one in self.rivals]
+        columns += [self.decided(one, one.accepts(kept), cheap, frontier) for one in self.rivals]
         for name, accepted in self.recorded.items():
             columns.append(gated(name, np.array([one.id in accepted for one in outcomes]), cheap, frontier))
         return Measured(
@@ -123,7 +123,8 @@ class Field(Record, frozen=True, kw_only=True):
         cheap = np.array([row.decision is not None and row.decision.served_by != last for row in rows])
         return np.where(cheap, audit.accepted * (frontier.cost + judge), audit.escalated * judge)
 
-    def _rival(self, rival: Rival, accepts: Any, cheap: Column, frontier: Column) -> Column:
+    def decided(self, rival: Rival, accepts: Any, cheap: Column, frontier: Column) -> Column:
+        """What a rival does with rows of which it ``accepts`` some (n,)."""
         if rival.kind == "router":
             return routed(rival.name, accepts, cheap, frontier)
         # A signal that costs is paid for every draft, by whoever reads it.
